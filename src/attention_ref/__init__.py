@@ -1,0 +1,81 @@
+"""Attention, executed: a reference implementation over plain arrays of any library."""
+
+from attention_ref._biases import (
+    alibi_bias,
+    alibi_slopes,
+    relative_position_bias,
+    relative_position_bucket,
+)
+from attention_ref._frequency_scaling import (
+    linear_frequency_scaling,
+    llama3_frequency_scaling,
+    ntk_frequency_scaling,
+    yarn_attention_factor,
+    yarn_frequency_scaling,
+)
+from attention_ref._lookup import hard_lookup, soft_lookup
+from attention_ref._masks import (
+    causal_mask,
+    document_mask,
+    padding_mask,
+    prefix_mask,
+    sliding_window_mask,
+)
+from attention_ref._multi_head import (
+    expand_kv_heads,
+    merge_heads,
+    multi_head_attention,
+    split_heads,
+)
+from attention_ref._positions import (
+    rotary_embedding,
+    rotary_frequencies,
+    rotate_pairs,
+    sinusoidal_encoding,
+)
+from attention_ref._scaled_dot_product import (
+    AttentionStages,
+    attention_scores,
+    attention_stages,
+    attention_weights,
+    scaled_dot_product_attention,
+)
+from attention_ref._softmax import logsumexp, masked_softmax, softmax
+from attention_ref._viz import Heatmap, heatmap
+
+__all__ = [
+    "AttentionStages",
+    "Heatmap",
+    "alibi_bias",
+    "alibi_slopes",
+    "attention_scores",
+    "attention_stages",
+    "attention_weights",
+    "causal_mask",
+    "document_mask",
+    "expand_kv_heads",
+    "hard_lookup",
+    "heatmap",
+    "linear_frequency_scaling",
+    "llama3_frequency_scaling",
+    "logsumexp",
+    "masked_softmax",
+    "merge_heads",
+    "multi_head_attention",
+    "ntk_frequency_scaling",
+    "padding_mask",
+    "prefix_mask",
+    "relative_position_bias",
+    "relative_position_bucket",
+    "rotary_embedding",
+    "rotary_frequencies",
+    "rotate_pairs",
+    "scaled_dot_product_attention",
+    "sinusoidal_encoding",
+    "sliding_window_mask",
+    "soft_lookup",
+    "softmax",
+    "split_heads",
+    "yarn_attention_factor",
+    "yarn_frequency_scaling",
+]
