@@ -1,0 +1,214 @@
+"""Standard faults, planted one at a time in the syntax tree of a module."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_BINARY: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult, ast.Div),
+    ast.Mod: (ast.FloorDiv,),
+    ast.Pow: (ast.Mult,),
+    ast.MatMult: (ast.Mult,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.BitXor: (ast.BitAnd,),
+    ast.LShift: (ast.RShift,),
+    ast.RShift: (ast.LShift,),
+}
+_COMPARISON: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+_KEPT = (ast.FunctionDef, ast.ClassDef, ast.Return, ast.Import, ast.ImportFrom, ast.Pass)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: where it is, the statement before and after it, and the lines that run it."""
+
+    module: str
+    function: str  # empty at the top of the module
+    before: str
+    after: str
+    lines: range
+    plant: Callable[[], None]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names this mutant as long as its statement stays as it is."""
+        return (f"{self.module}.{self.function}".rstrip("."), self.before, self.after)
+
+
+class Mutants:
+    """The faults of one module. Plant one, then compile `tree`; a process can plant only one."""
+
+    def __init__(self, module: str, path: Path) -> None:
+        self.module = module
+        self.path = path
+        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+
+    def __iter__(self) -> Iterator[Mutant]:
+        yield from self._body(self.tree, "")
+
+    def _body(self, parent: ast.AST, function: str) -> Iterator[Mutant]:
+        for field in ("body", "orelse", "finalbody", "handlers"):
+            statements = getattr(parent, field, [])
+            for at, statement in enumerate(statements):
+                inside = function
+                if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
+                    inside = f"{function}.{statement.name}".lstrip(".")
+                if not _is_docstring(statement):
+                    yield from self._statement(statements, at, inside)
+                yield from self._body(statement, inside)
+
+    def _statement(self, statements: list[ast.stmt], at: int, function: str) -> Iterator[Mutant]:
+        statement = statements[at]
+        lines = _lines(statement)
+        before = _header(statement)
+
+        def mutant(plant: Callable[[], None], undo: Callable[[], None]) -> Mutant:
+            plant()
+            after = _header(statements[at])
+            undo()
+            return Mutant(self.module, function, before, after, lines, plant)
+
+        for node, field, index in _expressions(statement):
+            old = getattr(node, field) if index is None else getattr(node, field)[index]
+            for new in _faults(old, node, field):
+                plant, undo = (_setter(node, field, index, one) for one in (new, old))
+                yield mutant(plant, undo)
+        if isinstance(statement, ast.AugAssign):
+            for operator in _BINARY.get(type(statement.op), ()):
+                yield mutant(
+                    _setter(statement, "op", None, operator()),
+                    _setter(statement, "op", None, statement.op),
+                )
+        if isinstance(statement, (ast.If, ast.While)):
+            test = statement.test
+            opposite = ast.UnaryOp(ast.Not(), test)
+            if not isinstance(test, (ast.Compare, ast.UnaryOp)):
+                yield mutant(
+                    _setter(statement, "test", None, opposite),
+                    _setter(statement, "test", None, test),
+                )
+        if isinstance(statement, ast.stmt) and not isinstance(statement, _KEPT) and function:
+            position = ast.copy_location(ast.Pass(), statement)
+            parent = _List(statements)
+            yield mutant(
+                _setter(parent, "items", at, position), _setter(parent, "items", at, statement)
+            )
+
+
+@dataclass
+class _List:
+    items: list[ast.stmt]
+
+
+def _setter(node: object, field: str, index: int | None, value: object) -> Callable[[], None]:
+    def write() -> None:
+        if index is None:
+            setattr(node, field, value)
+        else:
+            getattr(node, field)[index] = value
+
+    return write
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _lines(statement: ast.stmt) -> range:
+    """Return the lines that run `statement` itself; a function's defaults count as its body."""
+    if isinstance(statement, ast.FunctionDef):
+        return range(statement.body[0].lineno, (statement.end_lineno or 0) + 1)
+    body = getattr(statement, "body", None)
+    end = body[0].lineno if body else (statement.end_lineno or 0) + 1
+    return range(statement.lineno, max(end, statement.lineno + 1))
+
+
+def _header(statement: ast.stmt) -> str:
+    """Return the source of `statement`, without its body if it has one."""
+    source = ast.unparse(statement)
+    if not hasattr(statement, "body"):
+        return source
+    return next(line for line in source.split("\n") if not line.startswith("@"))
+
+
+def _expressions(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
+    """Yield where the expressions of a statement stand, but for annotations and inner statements."""
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns", "body", "orelse", "finalbody", "handlers") and (
+            isinstance(node, (ast.stmt, ast.arg))
+        ):
+            continue
+        if field in ("decorator_list", "type_params", "ctx", "targets", "bases"):
+            continue
+        for index, one in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(one, ast.AST):
+                if isinstance(one, ast.expr) or field == "keywords":
+                    yield node, field, index if isinstance(value, list) else None
+                yield from _expressions(one)
+
+
+def _faults(node: ast.AST, parent: ast.AST, field: str) -> Iterator[ast.AST]:
+    """Yield what may stand wrongly in the place of `node`."""
+    new: ast.AST
+    match node:
+        case ast.BinOp():
+            for operator in _BINARY.get(type(node.op), ()):
+                yield ast.BinOp(node.left, operator(), node.right)
+        case ast.Compare(ops=[op], comparators=[_]):
+            for comparison in _COMPARISON[type(op)]:
+                yield ast.Compare(node.left, [comparison()], node.comparators)
+        case ast.Compare():
+            for at, op in enumerate(node.ops):
+                for comparison in _COMPARISON[type(op)]:
+                    ops = [*node.ops[:at], comparison(), *node.ops[at + 1 :]]
+                    yield ast.Compare(node.left, ops, node.comparators)
+        case ast.BoolOp():
+            yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values)
+        case ast.UnaryOp(op=ast.Not() | ast.Invert()):
+            yield node.operand
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() as value)):
+            yield ast.Constant(-value - 1)  # an axis counted from the end
+            yield ast.Constant(-value + 1)
+        case ast.UnaryOp(op=ast.USub()):
+            yield node.operand
+        case ast.IfExp():
+            yield ast.IfExp(node.test, node.orelse, node.body)
+        case ast.Constant(value=bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int() | float() as value):
+            if not (isinstance(parent, ast.UnaryOp) and isinstance(value, int)):
+                yield ast.Constant(value + 1)
+        case ast.Call():
+            if len(node.args) == 2 and not any(isinstance(one, ast.Starred) for one in node.args):
+                yield ast.Call(node.func, node.args[::-1], node.keywords)
+            for at in range(len(node.keywords)):
+                rest = node.keywords[:at] + node.keywords[at + 1 :]
+                yield ast.Call(node.func, node.args, rest)
+        case ast.Slice():
+            for name in ("lower", "upper", "step"):
+                if getattr(node, name) is not None:
+                    parts = {"lower": node.lower, "upper": node.upper, "step": node.step}
+                    yield ast.Slice(**{**parts, name: None})
+    if isinstance(parent, ast.Return) and field == "value":
+        new = ast.Constant(None)
+        if not (isinstance(node, ast.Constant) and node.value is None):
+            yield new

@@ -1,0 +1,278 @@
+"""Run the blocks of a page: each in its own program, and say what came of it."""
+
+from __future__ import annotations
+
+import __future__
+
+import importlib
+import importlib.util
+import io
+import linecache
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import CodeType, FrameType, ModuleType
+from typing import Any, BinaryIO
+
+from pages.model import Block, Page
+from pages.state import STATEFUL, State
+
+_FUTURE = 0
+for _name in __future__.all_feature_names:
+    _FUTURE |= getattr(__future__, _name).compiler_flag
+
+
+@dataclass
+class Outcome:
+    """What one block did."""
+
+    output: str = ""
+    exception: BaseException | None = None
+    complaints: list[str] = field(default_factory=list)  # what a page cannot show, so must not do
+    writers: list[tuple[int, int]] = field(default_factory=list)  # (offset in output, page line)
+    namespace: dict[str, Any] = field(default_factory=dict)
+
+
+class BrokenChainError(Exception):
+    """A block cannot run because one that it continues fails."""
+
+    def __init__(self, block: Block, outcome: Outcome) -> None:
+        super().__init__(block, outcome)
+        self.block = block
+        self.outcome = outcome
+
+
+class _Stream(io.TextIOWrapper):
+    """What a program writes, and which line of the page wrote it."""
+
+    def __init__(self, filename: str) -> None:
+        self._bytes = io.BytesIO()
+        super().__init__(self._bytes, encoding="utf-8", newline="\n", write_through=True)
+        self._filename = filename
+        self.writers: list[tuple[int, int]] = []
+
+    def write(self, text: str, /) -> int:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != self._filename:
+            frame = frame.f_back
+        if frame is not None:
+            self.writers.append((self._bytes.tell(), frame.f_lineno))
+        return super().write(text)
+
+    def take(self) -> str:
+        """Return what was written since the last call."""
+        self.flush()
+        written = self._bytes.getvalue().decode("utf-8", "replace")
+        self._bytes.seek(0)
+        self._bytes.truncate()
+        return written
+
+    def close(self) -> None:
+        """Stay open: what a block closes, the next one may need."""
+
+
+class _NoInput(io.TextIOBase):
+    def readable(self) -> bool:
+        return True
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        raise EOFError("a page has no input: assign the value in place of input()")
+
+    read = readline  # type: ignore[assignment]
+
+
+class _Program:
+    """A program of a page while it runs, block by block."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.ran: list[Block] = []
+        self.module = ModuleType("__main__")
+        self.state = State()
+        self.out = _Stream(page.name)
+        self.err = _Stream(page.name)
+        self.flags = 0
+
+
+class Runner:
+    """Runs blocks in any order, and goes on where it stands when a block continues the last one."""
+
+    def __init__(self) -> None:
+        self._live: _Program | None = None
+        self._pages: set[str] = set()
+        self._files = (tempfile.TemporaryFile(), tempfile.TemporaryFile())
+        self._interrupted = False
+
+    def run(self, page: Page, block: Block) -> Outcome:
+        """Run `block`, after those blocks of its program that did not run yet."""
+        before = page.program(block)[:-1]
+        program = self._program(page, before)
+        for earlier in before[len(program.ran) :]:
+            outcome = self._execute(program, earlier)
+            if outcome.exception is not None:
+                self.close()
+                raise BrokenChainError(earlier, outcome)
+            program.ran.append(earlier)
+        outcome = self._execute(program, block)
+        if outcome.exception is not None or block.excluded:
+            self.close()  # what it did half-way is part of no other program
+        else:
+            program.ran.append(block)
+        return outcome
+
+    def close(self) -> None:
+        """End the program that is running."""
+        if self._live is not None:
+            self._live.state.close()
+            self._live = None
+
+    def _program(self, page: Page, before: list[Block]) -> _Program:
+        live = self._live
+        if live is not None and before and live.page is page:
+            if live.ran == before[: len(live.ran)]:
+                return live
+        self.close()
+        self._prepare(page)
+        self._live = _Program(page)
+        return self._live
+
+    def _prepare(self, page: Page) -> None:
+        if page.name in self._pages and page.name in linecache.cache:
+            return
+        self._pages.add(page.name)
+        lines = [f"{line}\n" for line in page.lines]
+        for block in page.blocks:
+            code = block.code.splitlines(keepends=True)
+            lines[block.lineno : block.lineno + len(code)] = code
+        # Tracebacks show the page, with the code as it was compiled: without its indentation.
+        linecache.cache[page.name] = (len(lines), None, lines, page.name)
+        for name in STATEFUL:
+            if any(re.search(rf"\b{name}\b", block.code) for block in page.blocks):
+                if name not in sys.modules and importlib.util.find_spec(name):
+                    importlib.import_module(name)
+
+    def _execute(self, program: _Program, block: Block) -> Outcome:
+        outcome = Outcome(namespace=vars(program.module))
+        program.out.writers.clear()
+        with (
+            program.state.in_place() as shown,
+            self._streams(program, outcome),
+            self._interrupts(),
+        ):
+            threads = threading.active_count()
+            try:
+                code = self._compile(program, block)
+                exec(code, vars(program.module))
+            except BaseException as exception:
+                if self._interrupted:
+                    raise
+                outcome.exception = exception
+            if threading.active_count() > threads:
+                outcome.complaints.append("leaves a thread running: join it")
+        outcome.output = program.out.take()
+        outcome.writers = program.out.writers.copy()
+        if written := program.err.take().strip():
+            outcome.complaints.append(f"writes to standard error: {written}")
+        for warning in shown:
+            outcome.complaints.append(
+                f"line {warning.lineno} warns, {warning.category.__name__}: {warning.message}"
+            )
+        return outcome
+
+    def _compile(self, program: _Program, block: Block) -> CodeType:
+        source = "\n" * block.lineno + block.code
+        flags = program.flags
+        code = compile(source, program.page.name, "exec", flags, dont_inherit=True)
+        program.flags |= code.co_flags & _FUTURE
+        return code
+
+    @contextmanager
+    def _streams(self, program: _Program, outcome: Outcome) -> Iterator[None]:
+        saved = sys.stdout, sys.stderr, sys.stdin, sys.modules["__main__"]
+        for stream in saved[:2]:
+            stream.flush()
+        sys.stdout, sys.stderr, sys.stdin = program.out, program.err, _NoInput()
+        sys.modules["__main__"] = program.module
+        copies = [os.dup(fd) for fd in (1, 2)]
+        for fd, file in zip((1, 2), self._files, strict=True):
+            os.dup2(file.fileno(), fd)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr, sys.stdin, sys.modules["__main__"] = saved
+            for fd, file, copy in zip((1, 2), self._files, copies, strict=True):
+                os.dup2(copy, fd)
+                os.close(copy)
+                if written := _drain(file):
+                    outcome.complaints.append(
+                        "writes past Python's sys.stdout, where nothing can check it; capture it "
+                        f"and print it: {written}"
+                    )
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Tell the reader's Ctrl-C, which ends the run, from a block's own KeyboardInterrupt."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(signum: int, frame: FrameType | None) -> None:
+            self._interrupted = True
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _drain(file: BinaryIO | Any) -> str:
+    if not os.fstat(file.fileno()).st_size:
+        return ""
+    file.seek(0)
+    written = file.read().decode("utf-8", "replace").strip()
+    file.seek(0)
+    file.truncate()
+    return str(written)
+
+
+def last_lines(exception: BaseException) -> str:
+    """Return how the traceback of `exception` ends: its type and message."""
+    lines = traceback.format_exception_only(exception)
+    if isinstance(exception, SyntaxError):
+        lines = lines[-1:]
+    return "".join(lines)
+
+
+def is_named(exception: BaseException, name: str) -> bool:
+    """Tell whether `exception` is of exactly the type that a page calls `name`."""
+    kind = type(exception)
+    return name in (kind.__name__, kind.__qualname__, f"{kind.__module__}.{kind.__qualname__}")
+
+
+def format_traceback(page: Page, exception: BaseException) -> tuple[int | None, str]:
+    """Return the line of the page where `exception` arose, and a traceback that starts there."""
+    trace = exception.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != page.name:
+        trace = trace.tb_next
+    line: int | None = None
+    at = trace
+    while at is not None:
+        if at.tb_frame.f_code.co_filename == page.name:
+            line = at.tb_lineno
+        at = at.tb_next
+    if line is None and isinstance(exception, SyntaxError):
+        line = exception.lineno
+    formatted = traceback.format_exception(type(exception), exception, trace)
+    with suppress(ValueError):
+        root = os.path.join(os.getcwd(), "")
+        formatted = [part.replace(f'"{root}', '"') for part in formatted]
+    return line, "".join(formatted)

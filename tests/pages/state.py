@@ -1,0 +1,266 @@
+"""Everything process-wide that a program on a page may change, and that no other program may see."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One kind of process-wide state: how to read it, write it, and make it as in a new process.
+
+    `module` is the library that holds it; while that is not imported, there is nothing to keep.
+    """
+
+    name: str
+    module: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], None]
+    fresh: Callable[[Any], None] | None = None
+
+
+def _write_environment(_: Any, value: dict[str, str]) -> None:
+    if os.environ != value:
+        os.environ.clear()
+        os.environ.update(value)
+
+
+def _write_list(target: list[Any], value: list[Any]) -> None:
+    if target != value:
+        target[:] = value
+
+
+def _write_dict(target: dict[str, Any], value: dict[str, Any]) -> None:
+    if target != value:
+        target.clear()
+        target.update(value)
+
+
+def _write_logging(module: Any, value: Any) -> None:
+    module.root.level, handlers, module.root.manager.disable = value
+    _write_list(module.root.handlers, handlers)
+
+
+def _write_printing(torch: Any, value: dict[str, Any]) -> None:
+    vars(torch._tensor_str.PRINT_OPTS).update(value)
+
+
+def _fresh_torch(torch: Any) -> None:
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    torch.set_grad_enabled(True)
+    torch.use_deterministic_algorithms(False)
+    torch.set_printoptions(profile="default", sci_mode=None)
+
+
+def _read_torch(torch: Any) -> tuple[Any, ...]:
+    return (
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_num_threads(),
+    )
+
+
+def _write_torch(torch: Any, value: tuple[Any, ...]) -> None:
+    dtype, device, grad, deterministic, threads = value
+    torch.set_default_dtype(dtype)
+    if torch.get_default_device() != device:
+        torch.set_default_device(device)
+    torch.set_grad_enabled(grad)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+def _fresh_printing(numpy: Any) -> None:
+    numpy.set_printoptions(
+        edgeitems=3,
+        infstr="inf",
+        linewidth=75,
+        nanstr="nan",
+        precision=8,
+        suppress=False,
+        threshold=1000,
+        formatter=None,
+        sign="-",
+        floatmode="maxprec",
+        legacy=False,
+    )
+
+
+# A seed is drawn anew for each program, so a page that prints unseeded random numbers fails.
+SETTINGS = (
+    Setting("environment", "os", lambda os: dict(os.environ), _write_environment),
+    Setting("path", "sys", lambda sys: sys.path[:], lambda sys, v: _write_list(sys.path, v)),
+    Setting("arguments", "sys", lambda sys: sys.argv[:], lambda sys, v: _write_list(sys.argv, v)),
+    Setting(
+        "recursion limit",
+        "sys",
+        lambda sys: sys.getrecursionlimit(),
+        lambda sys, v: sys.setrecursionlimit(v),
+    ),
+    Setting(
+        "builtins",
+        "builtins",
+        lambda builtins: vars(builtins).copy(),
+        lambda builtins, v: _write_dict(vars(builtins), v),
+    ),
+    Setting(
+        "decimal context",
+        "decimal",
+        lambda decimal: decimal.getcontext().copy(),
+        lambda decimal, v: decimal.setcontext(v.copy()),
+    ),
+    Setting(
+        "locale",
+        "locale",
+        lambda locale: locale.setlocale(locale.LC_ALL),
+        lambda locale, v: locale.setlocale(locale.LC_ALL, v),
+    ),
+    Setting(
+        "logging",
+        "logging",
+        lambda logging: (
+            logging.root.level,
+            logging.root.handlers[:],
+            logging.root.manager.disable,
+        ),
+        _write_logging,
+    ),
+    Setting(
+        "random seed",
+        "random",
+        lambda random: random.getstate(),
+        lambda random, v: random.setstate(v),
+        lambda random: random.seed(),
+    ),
+    Setting(
+        "numpy seed",
+        "numpy.random",
+        lambda random: random.get_state(legacy=False),
+        lambda random, v: random.set_state(v),
+        lambda random: random.seed(),
+    ),
+    Setting(
+        "numpy printing",
+        "numpy",
+        lambda numpy: numpy.get_printoptions(),
+        lambda numpy, v: numpy.set_printoptions(**v),
+        _fresh_printing,
+    ),
+    Setting(
+        "numpy floating-point errors",
+        "numpy",
+        lambda numpy: numpy.geterr(),
+        lambda numpy, v: numpy.seterr(**v),
+        lambda numpy: numpy.seterr(divide="warn", over="warn", under="ignore", invalid="warn"),
+    ),
+    Setting(
+        "torch seed",
+        "torch",
+        lambda torch: torch.get_rng_state(),
+        lambda torch, v: torch.set_rng_state(v),
+        lambda torch: torch.seed(),
+    ),
+    Setting(
+        "torch printing",
+        "torch",
+        lambda torch: vars(torch._tensor_str.PRINT_OPTS).copy(),
+        _write_printing,
+        lambda torch: torch.set_printoptions(profile="default", sci_mode=None),
+    ),
+    Setting("torch settings", "torch", _read_torch, _write_torch, _fresh_torch),
+    Setting(
+        "matplotlib settings",
+        "matplotlib",
+        lambda matplotlib: dict(dict.items(matplotlib.rcParams)),
+        lambda matplotlib, v: dict.update(matplotlib.rcParams, v),
+    ),
+)
+
+
+# Libraries with state of their own. A page that names one has it imported before its first block, so
+# that what a new process would hold is known before a block changes it.
+STATEFUL = ("numpy", "torch", "matplotlib")
+
+
+class State:
+    """The process as one program leaves it, put in place while its blocks run."""
+
+    baseline: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        """Start as a new process would."""
+        self.values: dict[str, Any] | None = None
+        self.filters: list[Any] = [("error", None, Warning, None, 0)]
+        self.directory = Path(tempfile.mkdtemp(prefix="page-")).resolve()
+        self.current = self.directory
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[list[warnings.WarningMessage]]:
+        """Run under this state, keep what changed, and put the process back; yield shown warnings."""
+        outside, cwd = _read(), Path.cwd()
+        with warnings.catch_warnings(record=True) as shown:
+            try:
+                if self.values is None:
+                    self._start(outside)
+                else:
+                    _write(self.values)
+                os.chdir(self.current)
+                warnings.resetwarnings()
+                warnings.filters.extend(self.filters)  # type: ignore[attr-defined]
+                yield shown
+            finally:
+                self.filters = list(warnings.filters)
+                self.values = _read()
+                self.current = Path.cwd()
+                os.chdir(cwd)
+                _write(outside)
+
+    def _start(self, outside: dict[str, Any]) -> None:
+        for setting in SETTINGS:
+            module = sys.modules.get(setting.module)
+            if module is None:
+                continue
+            if setting.fresh is not None:
+                setting.fresh(module)
+            else:
+                value = self.baseline.setdefault(setting.name, outside[setting.name])
+                setting.write(module, value)
+        for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+            del os.environ[name]
+
+    def close(self) -> None:
+        """Throw away what the program left behind."""
+        pyplot = sys.modules.get("matplotlib.pyplot")
+        if pyplot is not None:
+            pyplot.close("all")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _read() -> dict[str, Any]:
+    modules = sys.modules
+    return {
+        setting.name: setting.read(modules[setting.module])
+        for setting in SETTINGS
+        if setting.module in modules
+    }
+
+
+def _write(values: dict[str, Any]) -> None:
+    modules = sys.modules
+    for setting in SETTINGS:
+        if setting.name in values:
+            setting.write(modules[setting.module], values[setting.name])
