@@ -1,3 +1,3 @@
-"""Makes every Markdown page that pytest meets a test; see docs/contribute/how-pages-are-tested.md."""
+"""Makes each Markdown page a test, as docs/contribute/how-pages-are-tested.md says."""
 
 pytest_plugins = ["pages.plugin"]

@@ -110,6 +110,23 @@ def test_small_unsigned_integers_do_not_wrap_around():
     )
 
 
+def test_large_unsigned_integers_mix_with_no_others(library):
+    starts = library.array(np.array([3, 0], dtype=np.uint64))
+    masks = (
+        causal_mask(5, 7, q_start=starts),
+        prefix_mask(7, prefix=starts),
+        padding_mask(starts, 7),
+    )
+    signed = np.array([3, 0])
+    expected = (
+        causal_mask(5, 7, q_start=signed),
+        prefix_mask(7, prefix=signed),
+        padding_mask(signed, 7),
+    )
+    for got, wanted in zip(masks, expected, strict=True):
+        np.testing.assert_array_equal(library.numpy(got), wanted)
+
+
 @given(given=st.lists(st.integers(0, 7), min_size=1, max_size=5))
 def test_padding_mask(library, given):
     mask = library.numpy(padding_mask(library.array(np.array(given)), 7))

@@ -195,7 +195,10 @@ def test_the_widest_dtype_computes_and_the_value_gives_the_outputs(library):
     options = {"bias": library.array(bias), "scale": np.float64(0.5), "softcap": np.float64(2)}
     assert attention_stages(*narrow, value, **options).weights.dtype == options["bias"].dtype
     assert scaled_dot_product_attention(*narrow, value, **options).dtype == value.dtype
-    assert attention_weights(*narrow, **options).dtype == value.dtype
+    weights = attention_weights(*narrow, **options)
+    assert weights.dtype == value.dtype
+    wide = attention_stages(*narrow, value, **options).weights
+    np.testing.assert_array_equal(library.numpy(weights), library.numpy(wide).astype(np.float32))
     del options["bias"]
     assert attention_stages(*narrow, value, **options).weights.dtype == value.dtype
 
@@ -313,6 +316,11 @@ def test_who_may_see_an_infinite_value_gets_what_adding_it_gives(library):
     )
     unmasked = library.numpy(scaled_dot_product_attention(*arrays))
     np.testing.assert_array_equal(unmasked[0], output[0])
+    key[0] = nan
+    arrays[1] = library.array(key)
+    output = library.numpy(scaled_dot_product_attention(*arrays, mask=library.array(mask)))
+    assert np.isnan(output[:2]).all()
+    np.testing.assert_array_equal(output[3], [1] * 5)
 
 
 def test_a_bad_query_spoils_its_own_row_alone():

@@ -13,6 +13,14 @@ from attention_ref._frequency_scaling import (
     yarn_attention_factor,
     yarn_frequency_scaling,
 )
+from attention_ref._flash import (
+    FlashGradients,
+    PartialAttention,
+    flash_attention,
+    flash_attention_backward,
+    merge_partial,
+)
+from attention_ref._kv_cache import KVCache, StaticKVCache
 from attention_ref._lookup import hard_lookup, soft_lookup
 from attention_ref._masks import (
     causal_mask,
@@ -41,11 +49,16 @@ from attention_ref._scaled_dot_product import (
     scaled_dot_product_attention,
 )
 from attention_ref._softmax import logsumexp, masked_softmax, softmax
+from attention_ref._tiles import mask_tiles
 from attention_ref._viz import Heatmap, heatmap
 
 __all__ = [
     "AttentionStages",
+    "FlashGradients",
     "Heatmap",
+    "KVCache",
+    "PartialAttention",
+    "StaticKVCache",
     "alibi_bias",
     "alibi_slopes",
     "attention_scores",
@@ -54,13 +67,17 @@ __all__ = [
     "causal_mask",
     "document_mask",
     "expand_kv_heads",
+    "flash_attention",
+    "flash_attention_backward",
     "hard_lookup",
     "heatmap",
     "linear_frequency_scaling",
     "llama3_frequency_scaling",
     "logsumexp",
+    "mask_tiles",
     "masked_softmax",
     "merge_heads",
+    "merge_partial",
     "multi_head_attention",
     "ntk_frequency_scaling",
     "padding_mask",

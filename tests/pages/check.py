@@ -5,13 +5,23 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pages.model import Block, Figure, Page
-from pages.run import BrokenChainError, Outcome, Runner, format_traceback, is_named, last_lines
+from pages.run import BrokenChainError, Outcome, format_traceback, is_named, last_lines
+
+_LONGEST_LINE = 160
+_LONGEST_DIFF = 60
 
 
 class PageError(Exception):
     """A page does not show what its code does. The text is the whole report."""
+
+
+class Runs(Protocol):
+    """Whatever runs a block and says what came of it."""
+
+    def run(self, page: Page, block: Block) -> Outcome: ...
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class Difference:
 
     block: Block
     figure: Figure | None
-    shown: str | None
+    shown: str | None  # None if there is none yet
     made: str
     line: int  # of the page: the code that made it
 
@@ -31,76 +41,58 @@ def normal(text: str) -> str:
     return "\n".join(lines).rstrip("\n")
 
 
-def check(runner: Runner, page: Page, block: Block) -> list[Difference]:
+def check(runner: Runs, page: Page, block: Block) -> list[Difference]:
     """Run `block`; raise PageError if it cannot be shown; return what the page shows wrongly."""
-    try:
-        outcome = runner.run(page, block)
-    except BrokenChainError as broken:
-        failure = broken.outcome.exception
-        assert failure is not None
-        line, trace = format_traceback(page, failure)
-        raise PageError(
-            f"{page.name}:{line or broken.block.lineno}: the block at line {block.lineno} continues "
-            f"the one at line {broken.block.lineno}, which fails\n\n{trace}"
-        ) from None
+    outcome = _run(runner, page, block)
     made = normal(outcome.output)
+    line = None
     if outcome.exception is not None:
-        made = _raised(page, block, outcome, made)
+        line, ending = _ending(page, block, outcome.exception)
+        made = normal(f"{made}\n{ending}".lstrip("\n"))
     elif block.error is not None:
-        raise PageError(
-            f"{page.name}:{block.lineno}: the block raised nothing; its page declares {block.error}"
-        )
+        raise PageError(f"{page.name}:{block.lineno}: {block.error} is declared, nothing is raised")
+    unprintable = sorted({one for one in made if not one.isprintable() and one != "\n"})
+    if unprintable:
+        outcome.complaints.append((block.lineno, f"prints {unprintable}, which a page cannot show"))
     if outcome.complaints:
-        raise PageError(
-            "\n".join(f"{page.name}:{block.lineno}: the block {one}" for one in outcome.complaints)
+        complaints = (
+            f"{page.name}:{lineno}: the block {one}" for lineno, one in outcome.complaints
         )
-    if not made.strip():
-        made = ""
-    if "\t" in made or any(ord(one) < 32 and one != "\n" for one in made):
-        raise PageError(
-            f"{page.name}:{block.lineno}: the block prints a control character: {made!r}"
-        )
+        raise PageError("\n".join(complaints))
     differences = []
     shown = None if block.output is None else normal(block.output.content)
-    if made != (shown or "") or (shown == "" and not made):
-        line = _writer(block, outcome, shown or "", made)
-        differences.append(Difference(block, None, shown, made, line))
+    if (shown is None and made.strip()) or (shown is not None and (made != shown or not made)):
+        writer = _writer(outcome, shown or "", made) or line or block.lineno
+        differences.append(Difference(block, None, shown, made.rstrip(), writer))
     for figure in block.figures:
-        drawn = _draw(page, figure, outcome)
-        stored = _stored(figure.path)
+        stored, drawn = _stored(figure.path), outcome.pictures[figure.name]
         if stored != drawn:
             differences.append(Difference(block, figure, stored, drawn, figure.lineno))
     return differences
 
 
-def _raised(page: Page, block: Block, outcome: Outcome, made: str) -> str:
-    exception = outcome.exception
-    assert exception is not None
-    if block.error is not None and is_named(exception, block.error):
-        return normal(f"{made}\n{last_lines(exception)}" if made else last_lines(exception))
+def _run(runner: Runs, page: Page, block: Block) -> Outcome:
+    try:
+        return runner.run(page, block)
+    except BrokenChainError as broken:
+        line, trace = format_traceback(page, broken.exception)
+        raise PageError(
+            f"{page.name}:{line or broken.block.lineno}: this fails, so the block at line "
+            f"{block.lineno}, which continues it, cannot run\n\n{trace}"
+        ) from None
+
+
+def _ending(page: Page, block: Block, exception: BaseException) -> tuple[int, str]:
+    """Return the line that raised the declared exception, and how its traceback ends."""
     line, trace = format_traceback(page, exception)
     line = line or block.lineno
+    if block.error is not None and is_named(exception, block.error):
+        return line, last_lines(exception)
     declared = f"; its page declares {block.error}" if block.error else ""
     code = page.lines[line - 1].strip()
     raise PageError(
         f"{page.name}:{line}: {type(exception).__name__}{declared}\n\n    {code}\n\n{trace}"
     ) from None
-
-
-def _draw(page: Page, figure: Figure, outcome: Outcome) -> str:
-    where = f"{page.name}:{figure.lineno}"
-    if figure.name not in outcome.namespace:
-        raise PageError(f"{where}: the block above defines no {figure.name!r}")
-    picture = outcome.namespace[figure.name]
-    if not hasattr(picture, "_repr_svg_"):
-        kind = type(picture).__name__
-        raise PageError(
-            f"{where}: {figure.name!r} is no picture, but a {kind} without _repr_svg_()"
-        )
-    drawn = picture._repr_svg_()
-    if not isinstance(drawn, str) or "<svg" not in drawn:
-        raise PageError(f"{where}: {figure.name}._repr_svg_() returns no SVG, but {drawn!r:.60}")
-    return drawn.rstrip("\n") + "\n"
 
 
 def _stored(path: Path) -> str | None:
@@ -109,21 +101,23 @@ def _stored(path: Path) -> str | None:
     return path.read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def _writer(block: Block, outcome: Outcome, shown: str, made: str) -> int:
+def _writer(outcome: Outcome, shown: str, made: str) -> int | None:
     """Return the line of the page that wrote the first line that differs."""
     same = 0
     for left, right in zip(shown.split("\n"), made.split("\n"), strict=False):
         if left != right:
             break
         same += 1
-    raw = outcome.output.encode().split(b"\n")
-    offset = sum(len(one) + 1 for one in raw[:same])
-    line = block.lineno
-    for start, writer in outcome.writers:
-        if start > offset and line != block.lineno:
+    written = outcome.output.encode().split(b"\n")
+    offset = sum(len(one) + 1 for one in written[:same])
+    if outcome.exception is not None and offset >= len(outcome.output.encode()):
+        return None
+    writer = None
+    for start, line in outcome.writers:
+        if start > offset and writer is not None:
             break
-        line = writer
-    return line
+        writer = line
+    return writer
 
 
 def report(page: Page, difference: Difference) -> str:
@@ -131,31 +125,25 @@ def report(page: Page, difference: Difference) -> str:
     block, figure = difference.block, difference.figure
     update = f"pytest {page.name} --update-pages"
     if figure is not None:
-        where = f"{page.name}:{figure.lineno}: "
+        where = f"{page.name}:{figure.lineno}: the figure {figure.target}"
         if difference.shown is None:
-            return f"{where}the figure {figure.target} is not there yet; `{update}` draws it"
-        title = f"{where}the figure {figure.target} is not what {figure.name!r} draws"
+            return f"{where} is not there yet; to draw it: {update}"
+        title = f"{where} is not what {figure.name!r} draws"
         old, new = figure.target, figure.name
     else:
-        where = f"{page.name}:{difference.line}: "
-        code = page.lines[difference.line - 1].strip()
+        title = f"{page.name}:{difference.line}: "
         if difference.shown is None:
-            title = f"{where}the block prints, and its page does not show it\n\n    {code}"
+            title += "the block prints what its page does not show"
         elif not difference.made:
-            title = f"{where}the block prints nothing, and its page shows output\n\n    {code}"
+            title += "the block prints nothing, and its page shows an output"
         else:
-            title = f"{where}the page shows another output\n\n    {code}"
+            title += "the page shows another output"
+        title += f"\n\n    {page.lines[difference.line - 1].strip()}"
         shown_at = block.output.lineno if block.output else block.lineno
         old, new = f"{page.name}:{shown_at} (shown)", f"{page.name}:{block.lineno} (printed)"
-    lines = difflib.unified_diff(
-        (difference.shown or "").splitlines(),
-        difference.made.splitlines(),
-        old,
-        new,
-        lineterm="",
-        n=2,
-    )
-    shown = [line if len(line) <= 160 else f"{line[:157]}..." for line in lines]
-    if len(shown) > 60:
-        shown = [*shown[:60], f"... {len(shown) - 60} more lines"]
-    return "\n".join([title, "", *shown, "", f"If the new one is right: {update}"])
+    old_lines, new_lines = (difference.shown or "").splitlines(), difference.made.splitlines()
+    diff = list(difflib.unified_diff(old_lines, new_lines, old, new, lineterm="", n=2))
+    cut = [line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..." for line in diff]
+    if len(cut) > _LONGEST_DIFF:
+        cut = [*cut[:_LONGEST_DIFF], f"... and {len(cut) - _LONGEST_DIFF} more lines"]
+    return "\n".join([title, "", *cut, "", f"If the new one is right: {update}"])

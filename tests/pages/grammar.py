@@ -78,26 +78,25 @@ def instead_of_info(marker: str, info: str) -> str:
 def instead_of_text(text: str) -> str | None:
     """Say what to write in place of a line of text that a reader could see as code."""
     bare = _CODE_SPAN.sub("", text)
+    message = None
     if found := _RAW_HTML.search(bare):
-        return f"raw <{found[1].lower()}> is shown and not tested: write a fence, or `code`"
-    if "<!--" in bare:
-        return "a comment starts on a line of its own"
-    if text.startswith(" ") and not is_plain(text):
-        return "start this at the margin of the text around it, or 4 spaces in"
-    if FOOTNOTE.match(text):
-        return "leave an empty line before a footnote"
-    if DEFINITION.match(text):
-        return "a definition stands directly under its term"
-    if _NO_OPENER.match(text):
-        return (
-            f'this opens nothing: write !!! note "Title", ??? note "Title" or === "Tab", got {text}'
-        )
-    if "assets/figures/" in bare and re.search(r"!\[|<img\b", bare):
-        return (
+        message = f"raw <{found[1].lower()}> is shown and not tested: write a fence, or `code`"
+    elif "<!--" in bare:
+        message = "a comment starts on a line of its own"
+    elif text.startswith(" ") and not is_plain(text):
+        message = "start this at the margin of the text around it, or 4 spaces in"
+    elif FOOTNOTE.match(text):
+        message = "leave an empty line before a footnote"
+    elif DEFINITION.match(text):
+        message = "a definition stands directly under its term"
+    elif _NO_OPENER.match(text):
+        message = f'this opens nothing: write !!! note "A", ??? note "A" or === "A", got {text}'
+    elif "assets/figures/" in bare and re.search(r"!\[|<img\b", bare):
+        message = (
             "a figure is made on the page: write <!--pytest-codeblocks:figure(name)--> on the line "
             "before, where name is the picture in the block above"
         )
-    return None
+    return message
 
 
 def hides_fence(text: str) -> bool:

@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,10 +64,13 @@ def _block_passes(runner: Runner, page: Page, block: Block) -> Callable[[], bool
 
 def _example_passes(name: str) -> Callable[[], bool]:
     def passes() -> bool:
-        test_runner = doctest.DocTestRunner(verbose=False)
-        for test in _examples(name):
-            test_runner.run(test, out=lambda text: None)
-        return test_runner.summarize(verbose=False).failed == 0
+        runner = doctest.DocTestRunner(verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for example in _examples(name):
+                if runner.run(example, out=lambda text: None).failed:
+                    return False
+        return True
 
     return passes
 

@@ -89,9 +89,15 @@ class Mutants:
 
         for node, field, index in _expressions(statement):
             old = getattr(node, field) if index is None else getattr(node, field)[index]
-            for new in _faults(old, node, field):
+            for new in _faults(old, node):
                 plant, undo = (_setter(node, field, index, one) for one in (new, old))
                 yield mutant(plant, undo)
+        if isinstance(statement, ast.Return) and statement.value is not None:
+            nothing = ast.Constant(None)
+            yield mutant(
+                _setter(statement, "value", None, nothing),
+                _setter(statement, "value", None, statement.value),
+            )
         if isinstance(statement, ast.AugAssign):
             for operator in _BINARY.get(type(statement.op), ()):
                 yield mutant(
@@ -151,7 +157,7 @@ def _header(statement: ast.stmt) -> str:
 
 
 def _expressions(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Yield where the expressions of a statement stand, but for annotations and inner statements."""
+    """Yield where the expressions of a statement stand, leaving out annotations and its body."""
     for field, value in ast.iter_fields(node):
         if field in ("annotation", "returns", "body", "orelse", "finalbody", "handlers") and (
             isinstance(node, (ast.stmt, ast.arg))
@@ -166,9 +172,8 @@ def _expressions(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
                 yield from _expressions(one)
 
 
-def _faults(node: ast.AST, parent: ast.AST, field: str) -> Iterator[ast.AST]:
-    """Yield what may stand wrongly in the place of `node`."""
-    new: ast.AST
+def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR0912
+    """Yield what may stand wrongly in the place of `node`; one case a kind of expression."""
     match node:
         case ast.BinOp():
             for operator in _BINARY.get(type(node.op), ()):
@@ -208,7 +213,3 @@ def _faults(node: ast.AST, parent: ast.AST, field: str) -> Iterator[ast.AST]:
                 if getattr(node, name) is not None:
                     parts = {"lower": node.lower, "upper": node.upper, "step": node.step}
                     yield ast.Slice(**{**parts, name: None})
-    if isinstance(parent, ast.Return) and field == "value":
-        new = ast.Constant(None)
-        if not (isinstance(node, ast.Constant) and node.value is None):
-            yield new

@@ -1,6 +1,6 @@
 """Read a Markdown page into blocks, and refuse whatever could hide code from the tests.
 
-The grammar is a strict subset of what Python-Markdown, pymdownx and GitHub render alike. Whatever is
+The grammar is a strict subset of what Python-Markdown, pymdownx and GitHub render alike. What is
 outside of it is a problem that names the line and what to write instead. So a fence is run, or is
 compared with what ran, or is known to be inert, or is a problem; none can be overlooked.
 """
@@ -155,7 +155,7 @@ class _Reader:
         self._something_else()
 
     def _kind(self, text: str, before: str) -> str:
-        """Tell what a line is, given what the line before it was."""
+        """Tell what a line is, given what the line before it was; one branch a construct."""
         kind = "text"
         if not text.strip():
             kind = "blank"
@@ -171,9 +171,11 @@ class _Reader:
             kind = "quote"
         elif grammar.AUTODOC.match(text):
             kind = "autodoc"
-        elif grammar.RULE.match(text) or grammar.HEADING.match(text):
-            kind = "heading"
-        elif before == "text" and grammar.UNDERLINE.match(text):
+        elif (
+            grammar.RULE.match(text)
+            or grammar.HEADING.match(text)
+            or (before == "text" and grammar.UNDERLINE.match(text))
+        ):
             kind = "heading"
         elif before in ("text", "definition") and grammar.DEFINITION.match(text):
             kind = "definition"

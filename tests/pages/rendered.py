@@ -1,7 +1,7 @@
 """The renderer as the oracle: what a reader sees as code must be what the parser read.
 
-Whatever the parser of `parse` overlooks, a site generator still shows. So the `<pre>` texts of a built
-page are compared with the parsed page's fences, in order; this knows nothing of Markdown.
+Whatever the parser overlooks, a site generator still shows. So the `<pre>` texts of a built page
+are compared with the fences that the parser found, in order. This knows nothing of Markdown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,24 @@ from types import ModuleType
 from pages.model import Page
 from pages.parse import parse_file
 
-_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())
+_VOID = frozenset(
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ def visible(text: str) -> str:
 def compare(page: Page, html: str, examples: frozenset[str] = frozenset()) -> str | None:
     """Say how the code that `html` shows differs from the parsed page, or return None.
 
-    `examples` holds the docstring examples that may stand on the page besides, since doctest runs them.
+    `examples` holds the docstring examples that may stand there besides, since doctest runs them.
     """
     shown = []
     for pre in pre_texts(html):
@@ -136,7 +153,7 @@ def check_site(root: Path, site: Path, examples: frozenset[str]) -> Iterator[str
 
 
 def doctested(package: ModuleType) -> frozenset[str]:
-    """Return the examples in the docstrings of `package` that doctest runs, as a page shows them."""
+    """Return the docstring examples of `package` that doctest runs, as a page shows them."""
     names = [package.__name__]
     names += [one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     examples = set()

@@ -1,7 +1,6 @@
 """Run the blocks of a page: each in its own program, and say what came of it."""
 
 from __future__ import annotations
-
 import __future__
 
 import importlib
@@ -16,8 +15,9 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any, BinaryIO
 
@@ -35,18 +35,20 @@ class Outcome:
 
     output: str = ""
     exception: BaseException | None = None
-    complaints: list[str] = field(default_factory=list)  # what a page cannot show, so must not do
+    pictures: dict[str, str] = field(default_factory=dict)
+    complaints: list[tuple[int, str]] = field(
+        default_factory=list
+    )  # (page line, what is not to be)
     writers: list[tuple[int, int]] = field(default_factory=list)  # (offset in output, page line)
-    namespace: dict[str, Any] = field(default_factory=dict)
 
 
 class BrokenChainError(Exception):
     """A block cannot run because one that it continues fails."""
 
-    def __init__(self, block: Block, outcome: Outcome) -> None:
-        super().__init__(block, outcome)
+    def __init__(self, block: Block, exception: BaseException) -> None:
+        super().__init__(block, exception)
         self.block = block
-        self.outcome = outcome
+        self.exception = exception
 
 
 class _Stream(io.TextIOWrapper):
@@ -107,7 +109,8 @@ class Runner:
     def __init__(self) -> None:
         self._live: _Program | None = None
         self._pages: set[str] = set()
-        self._files = (tempfile.TemporaryFile(), tempfile.TemporaryFile())
+        # Open as long as the runner: what is written past sys.stdout and sys.stderr lands here.
+        self._files = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115
         self._interrupted = False
 
     def run(self, page: Page, block: Block) -> Outcome:
@@ -118,9 +121,9 @@ class Runner:
             outcome = self._execute(program, earlier)
             if outcome.exception is not None:
                 self.close()
-                raise BrokenChainError(earlier, outcome)
+                raise BrokenChainError(earlier, outcome.exception)
             program.ran.append(earlier)
-        outcome = self._execute(program, block)
+        outcome = self._execute(program, block, draw=True)
         if outcome.exception is not None or block.excluded:
             self.close()  # what it did half-way is part of no other program
         else:
@@ -135,9 +138,8 @@ class Runner:
 
     def _program(self, page: Page, before: list[Block]) -> _Program:
         live = self._live
-        if live is not None and before and live.page is page:
-            if live.ran == before[: len(live.ran)]:
-                return live
+        if live and before and live.page is page and live.ran == before[: len(live.ran)]:
+            return live
         self.close()
         self._prepare(page)
         self._live = _Program(page)
@@ -154,47 +156,72 @@ class Runner:
         # Tracebacks show the page, with the code as it was compiled: without its indentation.
         linecache.cache[page.name] = (len(lines), None, lines, page.name)
         for name in STATEFUL:
-            if any(re.search(rf"\b{name}\b", block.code) for block in page.blocks):
-                if name not in sys.modules and importlib.util.find_spec(name):
-                    importlib.import_module(name)
+            named = any(re.search(rf"\b{name}\b", block.code) for block in page.blocks)
+            if named and name not in sys.modules and importlib.util.find_spec(name):
+                importlib.import_module(name)
 
-    def _execute(self, program: _Program, block: Block) -> Outcome:
-        outcome = Outcome(namespace=vars(program.module))
+    def _execute(self, program: _Program, block: Block, draw: bool = False) -> Outcome:
+        outcome = Outcome()
+        namespace = vars(program.module)
         program.out.writers.clear()
+        threads = threading.active_count()
         with (
-            program.state.in_place() as shown,
-            self._streams(program, outcome),
+            program.state.in_place() as warned,
+            self._streams(program, block, outcome),
             self._interrupts(),
         ):
-            threads = threading.active_count()
             try:
-                code = self._compile(program, block)
-                exec(code, vars(program.module))
+                exec(self._compile(program, block), namespace)
             except BaseException as exception:
                 if self._interrupted:
                     raise
                 outcome.exception = exception
-            if threading.active_count() > threads:
-                outcome.complaints.append("leaves a thread running: join it")
+            if draw:
+                self._draw(block, namespace, outcome)
         outcome.output = program.out.take()
         outcome.writers = program.out.writers.copy()
+        complaints = []
         if written := program.err.take().strip():
-            outcome.complaints.append(f"writes to standard error: {written}")
-        for warning in shown:
-            outcome.complaints.append(
-                f"line {warning.lineno} warns, {warning.category.__name__}: {warning.message}"
-            )
+            complaints.append(f"writes to standard error: {written}")
+        if threading.active_count() > threads:
+            complaints.append("leaves a thread running: join it")
+        for one in warned:
+            complaints.append(f"warns, {one.category.__name__}: {one.message}")
+        outcome.complaints += [(block.lineno, complaint) for complaint in complaints]
         return outcome
+
+    def _draw(self, block: Block, namespace: dict[str, Any], outcome: Outcome) -> None:
+        """Draw the figures that the page declares below the block."""
+        for figure in block.figures:
+            picture: Any = namespace.get(figure.name)
+            drawn = None
+            if figure.name not in namespace:
+                complaint = f"above defines no {figure.name!r}"
+            elif not hasattr(picture, "_repr_svg_"):
+                kind = type(picture).__name__
+                complaint = f"above makes {figure.name!r} a {kind}, which has no _repr_svg_()"
+            else:
+                try:
+                    drawn = picture._repr_svg_()
+                    complaint = f"above makes {figure.name!r}, whose _repr_svg_() gives no SVG"
+                except Exception as exception:
+                    complaint = (
+                        f"above makes {figure.name!r}, whose _repr_svg_() fails: {exception!r}"
+                    )
+            if isinstance(drawn, str) and "<svg" in drawn:
+                outcome.pictures[figure.name] = drawn.rstrip("\n") + "\n"
+            elif outcome.exception is None or block.error is not None:
+                outcome.complaints.append((figure.lineno, complaint))
 
     def _compile(self, program: _Program, block: Block) -> CodeType:
         source = "\n" * block.lineno + block.code
         flags = program.flags
-        code = compile(source, program.page.name, "exec", flags, dont_inherit=True)
+        code: CodeType = compile(source, program.page.name, "exec", flags, dont_inherit=True)
         program.flags |= code.co_flags & _FUTURE
         return code
 
     @contextmanager
-    def _streams(self, program: _Program, outcome: Outcome) -> Iterator[None]:
+    def _streams(self, program: _Program, block: Block, outcome: Outcome) -> Iterator[None]:
         saved = sys.stdout, sys.stderr, sys.stdin, sys.modules["__main__"]
         for stream in saved[:2]:
             stream.flush()
@@ -211,10 +238,8 @@ class Runner:
                 os.dup2(copy, fd)
                 os.close(copy)
                 if written := _drain(file):
-                    outcome.complaints.append(
-                        "writes past Python's sys.stdout, where nothing can check it; capture it "
-                        f"and print it: {written}"
-                    )
+                    complaint = f"writes past sys.stdout, unseen by any test: {written}"
+                    outcome.complaints.append((block.lineno, complaint))
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
@@ -272,7 +297,4 @@ def format_traceback(page: Page, exception: BaseException) -> tuple[int | None, 
     if line is None and isinstance(exception, SyntaxError):
         line = exception.lineno
     formatted = traceback.format_exception(type(exception), exception, trace)
-    with suppress(ValueError):
-        root = os.path.join(os.getcwd(), "")
-        formatted = [part.replace(f'"{root}', '"') for part in formatted]
-    return line, "".join(formatted)
+    return line, "".join(formatted).replace(f'"{Path.cwd()}{os.sep}', '"')

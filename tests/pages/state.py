@@ -1,4 +1,4 @@
-"""Everything process-wide that a program on a page may change, and that no other program may see."""
+"""What a program on a page may change for its whole process, and no other program may see."""
 
 from __future__ import annotations
 
@@ -54,14 +54,6 @@ def _write_printing(torch: Any, value: dict[str, Any]) -> None:
     vars(torch._tensor_str.PRINT_OPTS).update(value)
 
 
-def _fresh_torch(torch: Any) -> None:
-    torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
-    torch.set_grad_enabled(True)
-    torch.use_deterministic_algorithms(False)
-    torch.set_printoptions(profile="default", sci_mode=None)
-
-
 def _read_torch(torch: Any) -> tuple[Any, ...]:
     return (
         torch.get_default_dtype(),
@@ -73,15 +65,23 @@ def _read_torch(torch: Any) -> tuple[Any, ...]:
 
 
 def _write_torch(torch: Any, value: tuple[Any, ...]) -> None:
-    dtype, device, grad, deterministic, threads = value
-    torch.set_default_dtype(dtype)
-    if torch.get_default_device() != device:
-        torch.set_default_device(device)
-    torch.set_grad_enabled(grad)
-    if torch.are_deterministic_algorithms_enabled() != deterministic:
-        torch.use_deterministic_algorithms(deterministic)
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+    # Only what differs is written: some of these setters import a good part of torch.
+    now = _read_torch(torch)
+    setters = (
+        torch.set_default_dtype,
+        torch.set_default_device,
+        torch.set_grad_enabled,
+        torch.use_deterministic_algorithms,
+        torch.set_num_threads,
+    )
+    for setter, old, new in zip(setters, now, value, strict=True):
+        if old != new:
+            setter(new)
+
+
+def _fresh_torch(torch: Any) -> None:
+    # One thread: how many share a sum decides its last digits, and pages print digits.
+    _write_torch(torch, (torch.float32, torch.device("cpu"), True, False, 1))
 
 
 def _fresh_printing(numpy: Any) -> None:
@@ -172,7 +172,7 @@ SETTINGS = (
         "torch",
         lambda torch: torch.get_rng_state(),
         lambda torch, v: torch.set_rng_state(v),
-        lambda torch: torch.seed(),
+        lambda torch: torch.default_generator.seed(),
     ),
     Setting(
         "torch printing",
@@ -191,7 +191,7 @@ SETTINGS = (
 )
 
 
-# Libraries with state of their own. A page that names one has it imported before its first block, so
+# Libraries with state of their own. One that a page names is imported before its first block, so
 # that what a new process would hold is known before a block changes it.
 STATEFUL = ("numpy", "torch", "matplotlib")
 
@@ -210,7 +210,7 @@ class State:
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[list[warnings.WarningMessage]]:
-        """Run under this state, keep what changed, and put the process back; yield shown warnings."""
+        """Run under this state, keep what changed, put the process back; yield what was warned."""
         outside, cwd = _read(), Path.cwd()
         with warnings.catch_warnings(record=True) as shown:
             try:
