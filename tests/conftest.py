@@ -12,7 +12,18 @@ import torch
 from hypothesis import Phase, settings
 
 # From here on every function checks the shapes in its signature, returns included.
-_MODULES = ("checks", "lookup", "masks", "multi_head", "scaled_dot_product", "softmax")
+_MODULES = (
+    "biases",
+    "checks",
+    "frequency_scaling",
+    "like",
+    "lookup",
+    "masks",
+    "multi_head",
+    "positions",
+    "scaled_dot_product",
+    "softmax",
+)
 jaxtyping.install_import_hook(
     [f"attention_ref._{name}" for name in _MODULES],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",

@@ -297,7 +297,7 @@ MASK = np.ones((2, 3), dtype=bool)
         ),
     ],
 )
-def test_no_shape_checks_gets_one_clear_line(call, error, message):
+def test_bad_input_gets_one_clear_line(call, error, message):
     with pytest.raises(error) as raised:
         call()
     assert str(raised.value) == message

@@ -6,19 +6,19 @@ from attention_ref._biases import (
     relative_position_bias,
     relative_position_bucket,
 )
-from attention_ref._frequency_scaling import (
-    linear_frequency_scaling,
-    llama3_frequency_scaling,
-    ntk_frequency_scaling,
-    yarn_attention_factor,
-    yarn_frequency_scaling,
-)
 from attention_ref._flash import (
     FlashGradients,
     PartialAttention,
     flash_attention,
     flash_attention_backward,
     merge_partial,
+)
+from attention_ref._frequency_scaling import (
+    linear_frequency_scaling,
+    llama3_frequency_scaling,
+    ntk_frequency_scaling,
+    yarn_attention_factor,
+    yarn_frequency_scaling,
 )
 from attention_ref._kv_cache import KVCache, StaticKVCache
 from attention_ref._lookup import hard_lookup, soft_lookup

@@ -69,7 +69,7 @@ def causal_mask(
     References:
         Vaswani et al. 2017, section 3.2.3.
     """
-    _, ahead = _positions(q_len, kv_len, q_start, like)
+    _, ahead = relative_positions(q_len, kv_len, q_start, like)
     return ahead <= 0
 
 
@@ -120,7 +120,7 @@ def sliding_window_mask(
     References:
         Beltagy et al. 2020 (Longformer), section 3.1. Jiang et al. 2023 (Mistral 7B), section 2.
     """
-    _, ahead = _positions(q_len, kv_len, q_start, like)
+    _, ahead = relative_positions(q_len, kv_len, q_start, like)
     xp = array_namespace(ahead=ahead)
     mask = xp.ones_like(ahead, dtype=xp.bool)
     if left is not None:
@@ -223,7 +223,7 @@ def prefix_mask(
         like = prefix if like is None else like
     else:
         as_integer("prefix", prefix, least=0)
-    keys, ahead = _positions(q_len, kv_len, q_start, like)
+    keys, ahead = relative_positions(q_len, kv_len, q_start, like)
     return (keys < _beside_keys(keys, "prefix", prefix)) | (ahead <= 0)
 
 
@@ -274,7 +274,7 @@ def document_mask(
     return query_ids[..., :, None] == key_ids[..., None, :]
 
 
-def _positions(
+def relative_positions(
     q_len: int, kv_len: int | None, q_start: Any, like: Array | None
 ) -> tuple[Array, Array]:
     """Return the keys' positions, and how far each key lies ahead of each query."""
