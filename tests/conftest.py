@@ -15,7 +15,9 @@ from hypothesis import Phase, settings
 _MODULES = (
     "biases",
     "checks",
+    "flash",
     "frequency_scaling",
+    "kv_cache",
     "like",
     "lookup",
     "masks",
@@ -23,6 +25,7 @@ _MODULES = (
     "positions",
     "scaled_dot_product",
     "softmax",
+    "tiles",
 )
 jaxtyping.install_import_hook(
     [f"attention_ref._{name}" for name in _MODULES],

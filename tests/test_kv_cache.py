@@ -1,0 +1,271 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attention_ref import (
+    KVCache,
+    StaticKVCache,
+    alibi_bias,
+    causal_mask,
+    expand_kv_heads,
+    rotary_embedding,
+    scaled_dot_product_attention,
+    sliding_window_mask,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+BATCH, HEADS, KV_HEADS, LENGTH, D_K, D_V = 2, 6, 3, 11, 4, 5
+CLOSE = {"rtol": 1e-11, "atol": 1e-12}
+SLOPES = np.array([0.5, 0.25, 0.1, 0.05, 0.03, 0.01])
+cuts = st.sets(st.integers(1, LENGTH - 1)).map(lambda found: [0, *sorted(found), LENGTH])
+
+
+def draw(seed, length=LENGTH):
+    rng = np.random.default_rng(seed)
+    shapes = (BATCH, HEADS, length, D_K), (BATCH, KV_HEADS, length, D_K)
+    return [rng.standard_normal(shape) for shape in (*shapes, (BATCH, KV_HEADS, length, D_V))]
+
+
+def attend(query, key, value, **options):
+    key, value = (expand_kv_heads(x, HEADS) for x in (key, value))
+    return scaled_dot_product_attention(query, key, value, **options)
+
+
+def turn(x, positions):
+    return rotary_embedding(x, layout="half", positions=positions)
+
+
+def in_whole(query, key, value, left):
+    """Attend at once, without a cache; rotary and ALiBi together, as no model has them."""
+    mask = sliding_window_mask(LENGTH, left=left)
+    bias = alibi_bias(SLOPES, LENGTH)
+    return attend(turn(query, 0), turn(key, 0), value, mask=mask, bias=bias)
+
+
+@given(seed=seeds, cuts=cuts, left=st.none() | st.integers(0, LENGTH))
+def test_decoding_equals_the_full_computation(library, seed, cuts, left):
+    query, key, value = draw(seed)
+    expected = in_whole(query, key, value, left)
+    query, key, value, slopes = map(library.array, (query, key, value, SLOPES))
+    growing = rolling = KVCache.empty(key, value)
+    static = StaticKVCache.empty(key, value, LENGTH + 2)
+    for start, stop in pairwise(cuts):
+        q, k, v = (x[:, :, start:stop, :] for x in (query, key, value))
+        for cache in (growing, rolling, static):
+            first = cache.position
+            if cache is static:
+                first = cache.position[:, None, None] + library.array(np.arange(stop - start))
+            else:
+                assert first == start
+            turned = turn(q, first), turn(k, first)
+            longer = cache.append(turned[1], v)
+            bias = alibi_bias(slopes, stop - start, longer.key.shape[-2], q_start=longer.q_start)
+            output = attend(
+                turned[0],
+                longer.key,
+                longer.value,
+                mask=longer.mask(stop - start, left=left),
+                bias=bias,
+            )
+            np.testing.assert_allclose(library.numpy(output), expected[:, :, start:stop], **CLOSE)
+            if cache is static:
+                static = longer
+            elif cache is growing:
+                growing = longer
+            if cache is rolling:
+                rolling = longer if left is None else longer.last(left)
+                assert left is None or rolling.key.shape[-2] == min(left, stop)
+
+
+@given(seed=seeds, lengths=st.lists(st.integers(1, 7), min_size=BATCH, max_size=BATCH))
+def test_prompts_of_different_lengths_decode_together(library, seed, lengths):
+    query, key, value = draw(seed)
+    prompt, steps = 7, LENGTH - 7
+    padded = [np.zeros_like(x[:, :, :prompt]) + np.nan for x in (key, value)]
+    for b, length in enumerate(lengths):
+        for x, whole in zip(padded, (key, value), strict=True):
+            x[b, :, :length] = whole[b, :, :length]
+    cache = StaticKVCache.empty(*map(library.array, (key, value)), LENGTH)
+    cache = cache.append(*map(library.array, padded), library.array(np.array(lengths)))
+    for step in range(steps):
+        q, k, v = (
+            np.stack([x[b, :, n + step : n + step + 1] for b, n in enumerate(lengths)])
+            for x in (query, key, value)
+        )
+        cache = cache.append(library.array(k), library.array(v))
+        np.testing.assert_array_equal(library.numpy(cache.position), np.array(lengths) + step + 1)
+        output = attend(library.array(q), cache.key, cache.value, mask=cache.mask(1))
+        for b, length in enumerate(lengths):
+            end = length + step + 1
+            alone = attend(q[b], key[b, :, :end], value[b, :, :end])
+            np.testing.assert_allclose(library.numpy(output)[b], alone, **CLOSE)
+
+
+def test_the_prompt_of_a_ragged_batch_attends_within_itself(library):
+    query, key, value = draw(1)
+    cache = StaticKVCache.empty(*map(library.array, (key, value)), 13)
+    lengths = library.array(np.array([3, 11]))
+    cache = cache.append(*map(library.array, (key, value)), lengths)
+    output = attend(library.array(query), cache.key, cache.value, mask=cache.mask(LENGTH))
+    whole = attend(query, key, value, mask=causal_mask(LENGTH))
+    np.testing.assert_allclose(library.numpy(output)[0, :, :3], whole[0, :, :3], **CLOSE)
+    np.testing.assert_allclose(library.numpy(output)[1], whole[1], **CLOSE)
+
+
+def test_a_wrong_corner_or_position_would_be_seen():
+    """The two faults that a cache invites change the result, so the tests above can see them."""
+    query, key, value = draw(2)
+    cache = KVCache.empty(key, value).append(key[:, :, :-1], value[:, :, :-1])
+    cache = cache.append(key[:, :, -1:], value[:, :, -1:])
+    right = attend(query[:, :, -1:], *cache[:2], mask=cache.mask(1))
+    top_left = causal_mask(1, LENGTH, q_start=0)
+    assert not np.allclose(right, attend(query[:, :, -1:], *cache[:2], mask=top_left))
+    turned = attend(turn(query[:, :, -1:], LENGTH - 1), turn(key, 0), value)
+    assert not np.allclose(turned, attend(turn(query[:, :, -1:], 0), turn(key, 0), value))
+
+
+def test_a_cache_is_never_changed(library):
+    _, key, value = map(library.array, draw(3))
+    for empty in (KVCache.empty(key, value), StaticKVCache.empty(key, value, 2 * LENGTH)):
+        one = empty.append(key, value)
+        before = [library.numpy(x).copy() for x in one[:2]]
+        one.append(key, value)
+        for x, kept in zip(one[:2], before, strict=True):
+            np.testing.assert_array_equal(library.numpy(x), kept)
+        assert not library.numpy(empty.key).any()
+
+
+def test_the_last_tokens_keep_their_positions():
+    _, key, value = draw(4)
+    cache = KVCache.empty(key, value).append(key, value)
+    short = cache.last(3)
+    np.testing.assert_array_equal(short.key, key[:, :, -3:])
+    np.testing.assert_array_equal(short.value, value[:, :, -3:])
+    assert (short.position, short.q_start) == (LENGTH, 3 - LENGTH)
+    assert cache.last(LENGTH + 1).key.shape == key.shape
+    assert cache.last(0).key.shape[-2] == 0
+    assert cache.last(0).append(key, value).q_start == 0
+
+
+def test_gradients_reach_what_was_appended():
+    _, key, value = (torch.asarray(x).requires_grad_() for x in draw(5))
+    for empty in (KVCache.empty(key, value), StaticKVCache.empty(key, value, LENGTH + 1)):
+        cache = empty.append(key[:, :, :4], value[:, :, :4]).append(key[:, :, 4:], value[:, :, 4:])
+        gradients = torch.autograd.grad(cache.key.sum() + 2 * cache.value.sum(), (key, value))
+        assert (gradients[0] == 1).all()
+        assert (gradients[1] == 2).all()
+
+
+def test_appending_nothing(library):
+    _, key, value = map(library.array, draw(6))
+    for cache in (KVCache.empty(key, value), StaticKVCache.empty(key, value, LENGTH)):
+        full = cache.append(key, value)
+        same = full.append(key[:, :, :0, :], value[:, :, :0, :])
+        np.testing.assert_array_equal(library.numpy(same.key), library.numpy(full.key))
+        np.testing.assert_array_equal(same.q_start, full.position)
+        np.testing.assert_array_equal(same.position, full.position)
+
+
+def test_float16_stays_float16():
+    _, key, value = (x.astype(np.float16) for x in draw(7))
+    for empty in (KVCache.empty(key, value), StaticKVCache.empty(key, value, LENGTH)):
+        cache = empty.append(key, value)
+        assert cache.key.dtype == cache.value.dtype == np.float16
+
+
+KEY, VALUE = np.zeros((2, 3, 5, 7)), np.zeros((2, 3, 5, 11))
+GROWING, STATIC = KVCache.empty(KEY, VALUE), StaticKVCache.empty(KEY, VALUE, 6)
+SHAPES = "must have shape (2, 3, length, "
+
+
+@pytest.mark.no_shape_checks
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: KVCache.empty([1.0], VALUE),
+            TypeError,
+            "key must be an array (NumPy, PyTorch, ...), got list",
+        ),
+        (
+            lambda: KVCache.empty(KEY.astype(int), VALUE),
+            TypeError,
+            "key must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: KVCache.empty(KEY[0, 0], VALUE),
+            ValueError,
+            "key must have shape (..., kv_heads, length, d_k), got (5, 7)",
+        ),
+        (
+            lambda: KVCache.empty(KEY, VALUE[:, :, :4]),
+            ValueError,
+            "value must have shape (2, 3, length=5, d_v), got (2, 3, 4, 11)",
+        ),
+        (
+            lambda: GROWING.append(KEY[:1], VALUE),
+            ValueError,
+            f"key {SHAPES}7), got (1, 3, 5, 7)",
+        ),
+        (
+            lambda: STATIC.append(KEY, VALUE[..., :7]),
+            ValueError,
+            f"value {SHAPES}11), got (2, 3, 5, 7)",
+        ),
+        (
+            lambda: STATIC.append(KEY[:, :, :1], VALUE),
+            ValueError,
+            "value must have shape (2, 3, length=1, d_v), got (2, 3, 5, 11)",
+        ),
+        (
+            lambda: GROWING.append(KEY.astype(np.float32), VALUE),
+            TypeError,
+            "key must have the dtype of what is kept (float64), got float32",
+        ),
+        (
+            lambda: GROWING.append(torch.asarray(KEY), VALUE),
+            TypeError,
+            "key must be an array of the library of what is kept (numpy), got torch",
+        ),
+        (
+            lambda: STATIC.append(KEY, VALUE).append(KEY, VALUE),
+            ValueError,
+            "key must have at most as many tokens as there is room for, capacity=6, "
+            "got 10 with those before",
+        ),
+        (
+            lambda: STATIC.append(KEY, VALUE, np.array([5, 6])),
+            ValueError,
+            "lengths must lie between 0 and the 5 of key, got 5 to 6",
+        ),
+        (
+            lambda: STATIC.append(KEY, VALUE, np.array([-1, 2])),
+            ValueError,
+            "lengths must lie between 0 and the 5 of key, got -1 to 2",
+        ),
+        (
+            lambda: STATIC.append(KEY, VALUE, np.array([1])),
+            ValueError,
+            "lengths must have shape (2,), got (1,)",
+        ),
+        (
+            lambda: STATIC.append(KEY, VALUE, np.array([1.0, 2.0])),
+            TypeError,
+            "lengths must have an integral dtype, got float64",
+        ),
+        (
+            lambda: StaticKVCache.empty(KEY, VALUE, 2.5),
+            TypeError,
+            "capacity must be an integer, got float",
+        ),
+        (lambda: GROWING.last(-1), ValueError, "length must be at least 0, got -1"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(call, error, message):
+    with pytest.raises(error) as raised:
+        call()
+    assert str(raised.value) == message
