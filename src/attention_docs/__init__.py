@@ -1,0 +1,1 @@
+"""What the site adds to Python-Markdown. It is not in the wheel."""
