@@ -15,10 +15,13 @@ from hypothesis import Phase, settings
 _MODULES = (
     "biases",
     "checks",
+    "cost",
     "flash",
     "frequency_scaling",
+    "gradients",
     "kv_cache",
     "like",
+    "linear",
     "lookup",
     "masks",
     "multi_head",

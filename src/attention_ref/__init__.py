@@ -6,6 +6,17 @@ from attention_ref._biases import (
     relative_position_bias,
     relative_position_bucket,
 )
+from attention_ref._cost import (
+    attention_backward_flops,
+    attention_bytes,
+    attention_flops,
+    flash_attention_backward_flops,
+    flash_attention_bytes,
+    kv_cache_bytes,
+    latent_cache_bytes,
+    projection_flops,
+    visible_pairs,
+)
 from attention_ref._flash import (
     FlashGradients,
     PartialAttention,
@@ -20,7 +31,14 @@ from attention_ref._frequency_scaling import (
     yarn_attention_factor,
     yarn_frequency_scaling,
 )
+from attention_ref._gradients import AttentionGradients, attention_backward
 from attention_ref._kv_cache import KVCache, StaticKVCache
+from attention_ref._linear import (
+    LinearAttention,
+    linear_attention,
+    linear_attention_chunked,
+    linear_attention_recurrent,
+)
 from attention_ref._lookup import hard_lookup, soft_lookup
 from attention_ref._masks import (
     causal_mask,
@@ -53,14 +71,20 @@ from attention_ref._tiles import mask_tiles
 from attention_ref._viz import Heatmap, heatmap
 
 __all__ = [
+    "AttentionGradients",
     "AttentionStages",
     "FlashGradients",
     "Heatmap",
     "KVCache",
+    "LinearAttention",
     "PartialAttention",
     "StaticKVCache",
     "alibi_bias",
     "alibi_slopes",
+    "attention_backward",
+    "attention_backward_flops",
+    "attention_bytes",
+    "attention_flops",
     "attention_scores",
     "attention_stages",
     "attention_weights",
@@ -69,8 +93,15 @@ __all__ = [
     "expand_kv_heads",
     "flash_attention",
     "flash_attention_backward",
+    "flash_attention_backward_flops",
+    "flash_attention_bytes",
     "hard_lookup",
     "heatmap",
+    "kv_cache_bytes",
+    "latent_cache_bytes",
+    "linear_attention",
+    "linear_attention_chunked",
+    "linear_attention_recurrent",
     "linear_frequency_scaling",
     "llama3_frequency_scaling",
     "logsumexp",
@@ -82,6 +113,7 @@ __all__ = [
     "ntk_frequency_scaling",
     "padding_mask",
     "prefix_mask",
+    "projection_flops",
     "relative_position_bias",
     "relative_position_bucket",
     "rotary_embedding",
@@ -93,6 +125,7 @@ __all__ = [
     "soft_lookup",
     "softmax",
     "split_heads",
+    "visible_pairs",
     "yarn_attention_factor",
     "yarn_frequency_scaling",
 ]

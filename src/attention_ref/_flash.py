@@ -13,6 +13,7 @@ from attention_ref._checks import (
     require_dtype,
     require_shape,
 )
+from attention_ref._like import sum_to
 from attention_ref._scaled_dot_product import attention_stages
 from attention_ref._tiles import Tile, assemble, cuts, prepare_tiles
 
@@ -286,7 +287,7 @@ def flash_attention_backward(
     d_sink = None
     if sink is not None:
         powers = xp.exp(xp.where(alive, tiles.sink[..., None], -xp.inf) - logarithms)
-        d_sink = _sum_to(xp, -xp.sum(powers * deltas, axis=-1), sink)
+        d_sink = sum_to(xp, -xp.sum(powers * deltas, axis=-1), sink)
     return FlashGradients(
         xp.astype(d_query * tiles.scale, query.dtype),
         xp.astype(d_key * tiles.scale, key.dtype),
@@ -394,10 +395,3 @@ def _add_infinite(xp: Any, output: Array, seen: Array) -> Array:
     up, down = seen[:, : output.shape[1]] > 0, seen[:, output.shape[1] :] > 0
     infinite = xp.where(up, xp.inf, xp.where(down, -xp.inf, output))
     return xp.where((up & down) | xp.isnan(output), xp.nan, infinite)
-
-
-def _sum_to(xp: Any, x: Array, like: Array) -> Array:
-    """Sum over the axes that an array was stretched along."""
-    shape = (1,) * (x.ndim - like.ndim) + tuple(like.shape)
-    axes = tuple(axis for axis, length in enumerate(shape) if length == 1)
-    return xp.astype(xp.reshape(xp.sum(x, axis=axes), like.shape), like.dtype)

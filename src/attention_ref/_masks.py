@@ -274,10 +274,8 @@ def document_mask(
     return query_ids[..., :, None] == key_ids[..., None, :]
 
 
-def relative_positions(
-    q_len: int, kv_len: int | None, q_start: Any, like: Array | None
-) -> tuple[Array, Array]:
-    """Return the keys' positions, and how far each key lies ahead of each query."""
+def align(q_len: int, kv_len: int | None, q_start: Any) -> tuple[int, int, Any]:
+    """Return both lengths and where the first query stands among the keys, or refuse to guess."""
     q_len = as_integer("q_len", q_len, least=0)
     kv_len = q_len if kv_len is None else as_integer("kv_len", kv_len, least=0)
     if q_start is None and q_len != kv_len:
@@ -286,7 +284,14 @@ def relative_positions(
             f"0 gives query 0 position 0 (top-left), "
             f"{kv_len - q_len} gives the last query the last position (bottom-right)"
         )
-    q_start = 0 if q_start is None else q_start
+    return q_len, kv_len, 0 if q_start is None else q_start
+
+
+def relative_positions(
+    q_len: int, kv_len: int | None, q_start: Any, like: Array | None
+) -> tuple[Array, Array]:
+    """Return the keys' positions, and how far each key lies ahead of each query."""
+    q_len, kv_len, q_start = align(q_len, kv_len, q_start)
     if like is None and array_api_compat.is_array_api_obj(q_start):
         like = q_start
     xp = array_api_compat.numpy if like is None else array_namespace(like=like)

@@ -273,7 +273,7 @@ def attention_stages(
     scores = _scores(xp, xp.astype(query, dtype), xp.astype(key, dtype), scale)
     capped, biased, allowed = _adjust(xp, scores, mask, bias, softcap)
     weights, log_denominator = _normalize(xp, biased, allowed, sink)
-    output = _average(xp, weights, xp.astype(value, dtype), allowed)
+    output = isolated_average(xp, weights, xp.astype(value, dtype), allowed)
     output = xp.astype(output, value.dtype)
     return AttentionStages(scores, capped, biased, weights, log_denominator, output)
 
@@ -288,6 +288,24 @@ def isolated_matmul(xp: Any, a: Array, b: Array) -> Array:
     finite_columns = xp.all(xp.isfinite(b), axis=-2, keepdims=True)
     product = xp.where(xp.isfinite(a), a, 0.0) @ xp.where(xp.isfinite(b), b, 0.0)
     return xp.where(finite_rows & finite_columns, product, xp.nan)
+
+
+def isolated_average(xp: Any, weights: Array, value: Array, allowed: Array) -> Array:
+    """Sum the weighted values; one that is not finite reaches the rows allowed to see it alone."""
+    finite = xp.isfinite(value)
+    output = isolated_matmul(xp, weights, xp.where(finite, value, 0.0))
+    if xp.all(finite):
+        return output
+    # A weight of zero times NaN is NaN: what is not finite took no part in the product, and is
+    # now given to the queries that may see it.
+    sight = xp.astype(allowed, value.dtype)
+    sees_inf, sees_minus_inf, sees_nan = (
+        sight @ xp.astype(entries, value.dtype) > 0
+        for entries in (value == xp.inf, value == -xp.inf, xp.isnan(value))
+    )
+    undefined = sees_nan | (sees_inf & sees_minus_inf) | xp.isnan(output)
+    output = xp.where(sees_inf, xp.inf, xp.where(sees_minus_inf, -xp.inf, output))
+    return xp.where(undefined, xp.nan, output)
 
 
 def _scores(xp: Any, query: Array, key: Array, scale: float | None) -> Array:
@@ -318,20 +336,3 @@ def _normalize(xp: Any, biased: Array, allowed: Array, sink: Array | None) -> tu
     biased = xp.concat([biased, sink], axis=-1)
     allowed = xp.concat([allowed, sink != -xp.inf], axis=-1)
     return masked_softmax(biased, allowed)[..., :-1], logsumexp(biased)
-
-
-def _average(xp: Any, weights: Array, value: Array, allowed: Array) -> Array:
-    finite = xp.isfinite(value)
-    output = isolated_matmul(xp, weights, xp.where(finite, value, 0.0))
-    if xp.all(finite):
-        return output
-    # A weight of zero times NaN is NaN: what is not finite took no part in the product, and is
-    # now given to the queries that may see it.
-    sight = xp.astype(allowed, value.dtype)
-    sees_inf, sees_minus_inf, sees_nan = (
-        sight @ xp.astype(entries, value.dtype) > 0
-        for entries in (value == xp.inf, value == -xp.inf, xp.isnan(value))
-    )
-    undefined = sees_nan | (sees_inf & sees_minus_inf) | xp.isnan(output)
-    output = xp.where(sees_inf, xp.inf, xp.where(sees_minus_inf, -xp.inf, output))
-    return xp.where(undefined, xp.nan, output)
