@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-pages site lint bench page clean setup
+.PHONY: help serve test test-peers test-pages site lint bench page clean setup
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
@@ -26,7 +26,12 @@ serve: setup ## show the site at http://127.0.0.1:8000 and rebuild it at each ch
 	@$(RUN) -m mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
 test: lint site ## prove everything: style, types, the package, the pages, the site
-	$(RUN) -m pytest -n 2 tests docs README.md src/attention_ref --doctest-modules
+	$(RUN) -m pytest -n 2 --ignore tests/peers tests docs README.md src/attention_ref --doctest-modules
+
+test-peers: setup ## judge the package by ONNX, JAX, transformers and flash-linear-attention
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps fla-core
+	$(RUN) -m pytest -n 2 tests/peers
 
 test-pages: site ## prove the pages alone: their blocks, the build, the built pages
 	$(RUN) -m pytest -n 2 docs README.md tests/pages/test_rendered.py

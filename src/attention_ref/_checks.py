@@ -28,12 +28,12 @@ def array_namespace(**arrays: Array | None) -> Any:
 
 def _library(array: Array) -> str:
     name: str = array_api_compat.array_namespace(array).__name__
-    return name.removeprefix("array_api_compat.").split(".", maxsplit=1)[0]
+    return name.removeprefix("array_api_compat.").partition(".")[0]
 
 
 def dtype_name(array: Array) -> str:
     """Spell a dtype the same way in every library: `float32`, never `torch.float32`."""
-    return str(array.dtype).rsplit(".", maxsplit=1)[-1]
+    return str(array.dtype).rpartition(".")[-1]
 
 
 def working_dtype(xp: Any, *arrays: Array | None) -> Any:

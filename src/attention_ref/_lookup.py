@@ -7,7 +7,6 @@ from jaxtyping import Float, Shaped
 from attention_ref._checks import (
     Array,
     array_namespace,
-    as_number,
     require_dtype,
     require_dtype_of,
     require_shape,
@@ -113,7 +112,6 @@ def soft_lookup(
     """
     xp = _check(query, keys, values)
     require_dtype(xp, "real floating", query=query, values=values)
-    temperature = as_number("temperature", temperature, positive=True)
     dtype = working_dtype(xp, query, values)
     scores = xp.astype(query, dtype) @ xp.matrix_transpose(xp.astype(keys, dtype))
     weights = softmax(scores, temperature=temperature)

@@ -218,8 +218,6 @@ def prefix_mask(
         Raffel et al. 2020 (T5), section 3.2.1, figure 4.
     """
     if array_api_compat.is_array_api_obj(prefix):
-        xp = array_namespace(prefix=prefix)
-        require_dtype(xp, "integral", prefix=prefix)
         like = prefix if like is None else like
     else:
         as_integer("prefix", prefix, least=0)

@@ -20,6 +20,7 @@ LIST = re.compile(r"(?:[*+-]|\d+\.) +(?P<rest>.*)$")
 FOOTNOTE = re.compile(r"\[\^[^\]]*\]: *(?P<rest>.*)$")
 DEFINITION = re.compile(r": {1,3}(?P<rest>.*)$")
 AUTODOC = re.compile(r"::: ?[\w.:]+ *$")
+OPTION = re.compile(r" {4,}(?:- )?\w+(?:: *[\w.\[\], ]*)?$")
 RULE = re.compile(r"(?:(?:-+ {0,2}){3,}|(?:_+ {0,2}){3,}|(?:\*+ {0,2}){3,}) *$")
 HEADING = re.compile(r"#{1,6}(?!#)")
 UNDERLINE = re.compile(r"[=-]+ *$")
@@ -36,8 +37,8 @@ _RAW_HTML = re.compile(
 )
 _NO_OPENER = re.compile(r"!!!|\?\?\?|===[^=]|/{3,}\s*[a-z]")
 
-_OPTION = r"""(?:title|hl_lines|linenums)=(?:"[^"\n]*"|'[^'\n]*')"""
-_INFO = re.compile(rf"(?P<language>[a-z]+)(?P<options>(?: {_OPTION})*)$")
+_ATTRIBUTE = r"""(?:title|hl_lines|linenums)=(?:"[^"\n]*"|'[^'\n]*')"""
+_INFO = re.compile(rf"(?P<language>[a-z]+)(?P<options>(?: {_ATTRIBUTE})*)$")
 _WORD = re.compile(r"[A-Za-z][\w+#-]*")
 _PYTHON = re.compile(
     r"i?py.*|.*python.*|jupyter.*|code-?(cell|block)|doctest|numpy|(py)?torch|sage|cython|exec"

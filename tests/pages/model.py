@@ -54,6 +54,7 @@ class Block(CodeBlock):  # type: ignore[misc]
     fence: Fence = field(kw_only=True)
     branch: tuple[str, ...] = ()
     cont: bool = False
+    continued: bool = False
     error: str | None = None
     output: Fence | None = None
     figures: list[Figure] = field(default_factory=list)

@@ -34,6 +34,7 @@ _COMPARISON: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.In: (ast.NotIn,),
     ast.NotIn: (ast.In,),
 }
+_COMMUTATIVE = frozenset({"max", "min", "result_type"})
 _KEPT = (ast.FunctionDef, ast.ClassDef, ast.Return, ast.Import, ast.ImportFrom, ast.Pass)
 
 
@@ -45,7 +46,7 @@ class Mutant:
     function: str  # empty at the top of the module
     before: str
     after: str
-    lines: range
+    lines: range  # empty if it runs when the module is imported
     plant: Callable[[], None]
 
     @property
@@ -63,22 +64,26 @@ class Mutants:
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
 
     def __iter__(self) -> Iterator[Mutant]:
-        yield from self._body(self.tree, "")
+        yield from self._body(self.tree, "", True)
 
-    def _body(self, parent: ast.AST, function: str) -> Iterator[Mutant]:
+    def _body(self, parent: ast.AST, function: str, imported: bool) -> Iterator[Mutant]:
         for field in ("body", "orelse", "finalbody", "handlers"):
             statements = getattr(parent, field, [])
             for at, statement in enumerate(statements):
                 inside = function
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     inside = f"{function}.{statement.name}".lstrip(".")
+                in_function = isinstance(statement, ast.FunctionDef)
                 if not _is_docstring(statement):
-                    yield from self._statement(statements, at, inside)
-                yield from self._body(statement, inside)
+                    at_import = imported and not in_function
+                    yield from self._statement(statements, at, inside, at_import)
+                yield from self._body(statement, inside, imported and not in_function)
 
-    def _statement(self, statements: list[ast.stmt], at: int, function: str) -> Iterator[Mutant]:
+    def _statement(
+        self, statements: list[ast.stmt], at: int, function: str, at_import: bool
+    ) -> Iterator[Mutant]:
         statement = statements[at]
-        lines = _lines(statement)
+        lines = range(0) if at_import else _lines(statement)
         before = _header(statement)
 
         def mutant(plant: Callable[[], None], undo: Callable[[], None]) -> Mutant:
@@ -203,7 +208,12 @@ def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR09
             if not (isinstance(parent, ast.UnaryOp) and isinstance(value, int)):
                 yield ast.Constant(value + 1)
         case ast.Call():
-            if len(node.args) == 2 and not any(isinstance(one, ast.Starred) for one in node.args):
+            swaps = ast.unparse(node.func).rpartition(".")[-1] not in _COMMUTATIVE
+            if (
+                swaps
+                and len(node.args) == 2
+                and not any(isinstance(one, ast.Starred) for one in node.args)
+            ):
                 yield ast.Call(node.func, node.args[::-1], node.keywords)
             for at in range(len(node.keywords)):
                 rest = node.keywords[:at] + node.keywords[at + 1 :]

@@ -70,7 +70,7 @@ def main(names: Sequence[str]) -> int:
                 mutants.append((module, mutant))
     survivors = _judge(mutants, shown)
     for mutant in survivors:
-        print(f"\n{mutant.module}.{mutant.function}, line {mutant.lines.start}: no page notices")
+        print(f"\n{mutant.key[0]}: no page notices")
         print(f"  - {mutant.before}\n  + {mutant.after}")
     if names:
         stale = {}
@@ -165,8 +165,8 @@ def _costs(shown: list[Exhibit]) -> dict[str, float]:
 
 
 def _jury(mutant: Mutant, shown: list[Exhibit]) -> list[Exhibit]:
-    """Return the exhibits that run the fault; for one at the top of a module, those that use it."""
-    if not mutant.function:
+    """Return the exhibits that run the fault, or use its module if it runs when importing."""
+    if not mutant.lines:
         return [one for one in shown if any(module == mutant.module for module, _ in one.lines)]
     lines = {(mutant.module, line) for line in mutant.lines}
     return [one for one in shown if one.lines & lines]

@@ -35,6 +35,9 @@ def parse(source: bytes, path: Path, name: str) -> Page:
         problem = Problem(number, "this line is not UTF-8: save the page as UTF-8")
         return Page(path, name, (), "\n", False, (), (), (problem,))
     newline = "\r\n" if "\r\n" in text else "\n"
+    if text.count(newline) != text.count("\n"):
+        problem = Problem(1, "some lines end as on Windows and some do not: save with one kind")
+        return Page(path, name, (), newline, False, (), (), (problem,))
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
     reader = _Reader(path, lines)
     reader.read()
@@ -127,7 +130,7 @@ class _Reader:
         while at < len(lines):
             line, kind = lines[at], self._kind(lines[at].text, before)
             first_tab = first_tab and kind in ("tab", "blank")
-            if before == "text" and kind in ("tab", "box", "quote"):
+            if before in ("text", "heading") and kind in ("tab", "box", "quote"):
                 self._problem(line.number, "leave an empty line before this")
             match kind:
                 case "blank":
@@ -255,7 +258,8 @@ class _Reader:
         end = at + 1
         while end < len(lines) and lines[end].text.strip():
             end += 1
-        if before != "blank" or any(re.search("[`~<>]", one.text) for one in lines[at:end]):
+        options = [line.text for line in lines[at + 1 : end]]
+        if before != "blank" or not all(grammar.OPTION.match(option) for option in options):
             raise self._unreadable(
                 lines[at].number, "::: stands after an empty line, with nothing below but options"
             )
@@ -389,12 +393,22 @@ class _Reader:
         )
         if not fence.content.strip():
             self._problem(fence.lineno, "an empty block: write code, or delete it")
-        if block.cont and not any(block.sees(earlier) for earlier in self.blocks):
-            self._problem(taken["cont"].lineno, "cont continues nothing: there is no block above")
+        if block.cont:
+            self._continue(block, taken["cont"].lineno)
         if block.cont and re.search(r"^from __future__", fence.content, re.MULTILINE):
             self._problem(fence.lineno, "import from __future__ in the block that starts afresh")
         self.blocks.append(block)
         self._printer, self._printer_prefix = block, _indentation(fence.prefix)
+
+    def _continue(self, block: Block, lineno: int) -> None:
+        """Note which blocks `block` goes on from."""
+        if not any(block.sees(earlier) for earlier in self.blocks):
+            self._problem(lineno, "cont continues nothing: there is no block above")
+        for earlier in reversed(self.blocks):
+            if block.sees(earlier):
+                earlier.continued = True
+                if not earlier.cont:
+                    break
 
     def _text(self, fence: Fence) -> None:
         taken = self._directives.take("not-output", "expected-output")

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import pytest
 from pytest_codeblocks.plugin import MarkdownFile, TestBlock
@@ -32,6 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.option.codeblocks = False  # pages are collected once, here
+    config.addinivalue_line(
+        "markers", "slow: takes a minute or more; `-m 'not slow'` leaves it out"
+    )
     if config.option.update_pages and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--update-pages writes files: run it without -n")
     config.stash[_RUNNER] = Runner()
@@ -61,7 +64,12 @@ class PageFile(MarkdownFile):  # type: ignore[misc]
         if page.problems:
             return
         for block in page.blocks:
-            yield BlockItem.from_parent(self, name=f"line {block.lineno}", page=page, block=block)
+            name = f"line {block.lineno}"
+            try:
+                yield BlockItem.from_parent(self, name=name, page=page, block=block)
+            except Exception as error:
+                problem = Problem(block.lineno, f"a mark of this block cannot be read: {error!r}")
+                yield ProblemItem.from_parent(self, name=name, problem=problem)
 
 
 class ProblemItem(pytest.Item):
@@ -116,6 +124,30 @@ class BlockItem(TestBlock):  # type: ignore[misc]
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, self.obj.lineno - 1, self.nodeid
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a block without the phases that set up and tear down fixtures: it has none.
+
+    They cost more than the block does. The last block of a page has them, for what stands around.
+    """
+    if not (_is_bare(item) and _is_bare(nextitem) and nextitem.parent is item.parent):
+        return None
+    hook = item.ihook
+    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    ends = (pytest.exit.Exception, KeyboardInterrupt)
+    call = pytest.CallInfo.from_call(item.runtest, when="call", reraise=ends)
+    report = hook.pytest_runtest_makereport(item=item, call=call)
+    hook.pytest_runtest_logreport(report=report)
+    if report.failed:
+        hook.pytest_exception_interact(node=item, call=call, report=report)
+    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _is_bare(item: pytest.Item | None) -> TypeGuard[BlockItem]:
+    return isinstance(item, BlockItem) and not item.own_markers
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -154,20 +154,12 @@ def check_site(root: Path, site: Path, examples: frozenset[str]) -> Iterator[str
 
 def doctested(package: ModuleType) -> frozenset[str]:
     """Return the docstring examples of `package` that doctest runs, as a page shows them."""
-    names = [package.__name__]
-    names += [one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    names = [one.name for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     examples = set()
-    for name in names:
+    for name in [package.__name__, *names]:
         for test in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name)):
-            lines = (test.docstring or "").split("\n")
-            for chunk in re.split(r"\n\s*\n", "\n".join(lines)):
-                chunk_lines = chunk.split("\n")
-                for at, line in enumerate(chunk_lines):
-                    if line.lstrip().startswith(">>>"):
-                        indent = len(line) - len(line.lstrip())
-                        kept = [one[indent:] for one in chunk_lines[at:]]
-                        text = "\n".join(kept)
-                        examples.add(visible(re.sub(r"\s*# doctest:.*", "", text)))
-                        examples.add(visible(text))
-                        break
+            for paragraph in re.split(r"\n[ \t]*\n", test.docstring or ""):
+                if start := re.search(r"^([ ]*)>>>", paragraph, re.MULTILINE):
+                    shown = paragraph[start.start() :].replace(f"\n{start[1]}", "\n").lstrip(" ")
+                    examples.add(visible(shown.replace("<BLANKLINE>", "")))
     return frozenset(examples)

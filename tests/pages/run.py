@@ -22,7 +22,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any, BinaryIO
 
 from pages.model import Block, Page
-from pages.state import STATEFUL, State
+from pages.state import STATEFUL, State, tidy
 
 _FUTURE = 0
 for _name in __future__.all_feature_names:
@@ -93,11 +93,11 @@ class _NoInput(io.TextIOBase):
 class _Program:
     """A program of a page while it runs, block by block."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, directory: str) -> None:
         self.page = page
         self.ran: list[Block] = []
         self.module = ModuleType("__main__")
-        self.state = State()
+        self.state = State(directory)
         self.out = _Stream(page.name)
         self.err = _Stream(page.name)
         self.flags = 0
@@ -108,47 +108,59 @@ class Runner:
 
     def __init__(self) -> None:
         self._live: _Program | None = None
-        self._pages: set[str] = set()
+        self._page: Page | None = None
+        # As macOS's temporary directory is a link, and a program asks where it is.
+        self._directory = str(Path(tempfile.mkdtemp(prefix="page-")).resolve())
         # Open as long as the runner: what is written past sys.stdout and sys.stderr lands here.
-        self._files = (tempfile.TemporaryFile(), tempfile.TemporaryFile())  # noqa: SIM115
+        self._past = tempfile.TemporaryFile()  # noqa: SIM115
         self._interrupted = False
+        self._sigint = signal.getsignal(signal.SIGINT)
+        self._watch_interrupts()
 
     def run(self, page: Page, block: Block) -> Outcome:
         """Run `block`, after those blocks of its program that did not run yet."""
         before = page.program(block)[:-1]
         program = self._program(page, before)
         for earlier in before[len(program.ran) :]:
-            outcome = self._execute(program, earlier)
+            outcome = self._execute(program, earlier, keep=True)
             if outcome.exception is not None:
-                self.close()
+                self._end()
                 raise BrokenChainError(earlier, outcome.exception)
             program.ran.append(earlier)
-        outcome = self._execute(program, block, draw=True)
-        if outcome.exception is not None or block.excluded:
-            self.close()  # what it did half-way is part of no other program
+        goes_on = block.continued and not block.excluded
+        outcome = self._execute(program, block, keep=goes_on, draw=True)
+        if outcome.exception is not None or not goes_on:
+            self._end()  # what a block did half-way is part of no other program
         else:
             program.ran.append(block)
         return outcome
 
     def close(self) -> None:
-        """End the program that is running."""
+        """End the program that is running; nothing can be run after this."""
+        self._end()
+        self._past.close()
+        Path(self._directory).rmdir()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._sigint)
+
+    def _end(self) -> None:
         if self._live is not None:
-            self._live.state.close()
+            tidy(self._directory)
             self._live = None
 
     def _program(self, page: Page, before: list[Block]) -> _Program:
         live = self._live
         if live and before and live.page is page and live.ran == before[: len(live.ran)]:
             return live
-        self.close()
+        self._end()
         self._prepare(page)
-        self._live = _Program(page)
+        self._live = _Program(page, self._directory)
         return self._live
 
     def _prepare(self, page: Page) -> None:
-        if page.name in self._pages and page.name in linecache.cache:
+        if page is self._page and page.name in linecache.cache:
             return
-        self._pages.add(page.name)
+        self._page = page
         lines = [f"{line}\n" for line in page.lines]
         for block in page.blocks:
             code = block.code.splitlines(keepends=True)
@@ -156,19 +168,21 @@ class Runner:
         # Tracebacks show the page, with the code as it was compiled: without its indentation.
         linecache.cache[page.name] = (len(lines), None, lines, page.name)
         for name in STATEFUL:
-            named = any(re.search(rf"\b{name}\b", block.code) for block in page.blocks)
-            if named and name not in sys.modules and importlib.util.find_spec(name):
+            library = name.partition(".")[0]
+            named = any(re.search(rf"\b{library}\b", block.code) for block in page.blocks)
+            if named and name not in sys.modules and importlib.util.find_spec(library):
                 importlib.import_module(name)
 
-    def _execute(self, program: _Program, block: Block, draw: bool = False) -> Outcome:
+    def _execute(
+        self, program: _Program, block: Block, *, keep: bool, draw: bool = False
+    ) -> Outcome:
         outcome = Outcome()
         namespace = vars(program.module)
         program.out.writers.clear()
         threads = threading.active_count()
         with (
-            program.state.in_place() as warned,
+            program.state.in_place(keep) as warned,
             self._streams(program, block, outcome),
-            self._interrupts(),
         ):
             try:
                 exec(self._compile(program, block), namespace)
@@ -178,6 +192,8 @@ class Runner:
                 outcome.exception = exception
             if draw:
                 self._draw(block, namespace, outcome)
+        if "signal" in block.code:
+            self._watch_interrupts()
         outcome.output = program.out.take()
         outcome.writers = program.out.writers.copy()
         complaints = []
@@ -214,49 +230,61 @@ class Runner:
                 outcome.complaints.append((figure.lineno, complaint))
 
     def _compile(self, program: _Program, block: Block) -> CodeType:
-        source = "\n" * block.lineno + block.code
-        flags = program.flags
-        code: CodeType = compile(source, program.page.name, "exec", flags, dont_inherit=True)
+        name, flags = program.page.name, program.flags
+        try:
+            code: CodeType = compile(block.code, name, "exec", flags, dont_inherit=True)
+        except SyntaxError:  # once more, for the page's own line
+            compile("\n" * block.lineno + block.code, name, "exec", flags, dont_inherit=True)
+            raise
         program.flags |= code.co_flags & _FUTURE
-        return code
+        return _moved(code, block.lineno)
 
     @contextmanager
     def _streams(self, program: _Program, block: Block, outcome: Outcome) -> Iterator[None]:
+        """Direct to the program what it writes, and what it leaves to be said after its end."""
+
+        def complain(what: str) -> None:
+            outcome.complaints.append((block.lineno, what))
+
         saved = sys.stdout, sys.stderr, sys.stdin, sys.modules["__main__"]
+        hooks = sys.unraisablehook, threading.excepthook
         for stream in saved[:2]:
             stream.flush()
         sys.stdout, sys.stderr, sys.stdin = program.out, program.err, _NoInput()
         sys.modules["__main__"] = program.module
-        copies = [os.dup(fd) for fd in (1, 2)]
-        for fd, file in zip((1, 2), self._files, strict=True):
-            os.dup2(file.fileno(), fd)
+        sys.unraisablehook = lambda one: complain(f"leaves an error unseen: {one.exc_value!r}")
+        threading.excepthook = lambda one: complain(f"fails in a thread: {one.exc_value!r}")
+        copies = os.dup(1), os.dup(2)
+        past = self._past.fileno()
+        os.dup2(past, 1)
+        os.dup2(past, 2)
         try:
             yield
         finally:
             sys.stdout, sys.stderr, sys.stdin, sys.modules["__main__"] = saved
-            for fd, file, copy in zip((1, 2), self._files, copies, strict=True):
+            sys.unraisablehook, threading.excepthook = hooks
+            for fd, copy in zip((1, 2), copies, strict=True):
                 os.dup2(copy, fd)
                 os.close(copy)
-                if written := _drain(file):
-                    complaint = f"writes past sys.stdout, unseen by any test: {written}"
-                    outcome.complaints.append((block.lineno, complaint))
+            if written := _drain(self._past):
+                complain(f"writes past sys.stdout, unseen by any test: {written}")
 
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
+    def _watch_interrupts(self) -> None:
         """Tell the reader's Ctrl-C, which ends the run, from a block's own KeyboardInterrupt."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._interrupt)
 
-        def note(signum: int, frame: FrameType | None) -> None:
-            self._interrupted = True
-            raise KeyboardInterrupt
+    def _interrupt(self, signum: int, frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+
+def _moved(code: CodeType, lines: int) -> CodeType:
+    """Return `code` as if it stood `lines` further down in its file."""
+    constants = tuple(
+        _moved(one, lines) if isinstance(one, CodeType) else one for one in code.co_consts
+    )
+    return code.replace(co_firstlineno=code.co_firstlineno + lines, co_consts=constants)
 
 
 def _drain(file: BinaryIO | Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ class Setting:
     """One kind of process-wide state: how to read it, write it, and make it as in a new process.
 
     `module` is the library that holds it; while that is not imported, there is nothing to keep.
+    `glance` is a cheaper `read`, good enough to put the process back between two tests.
     """
 
     name: str
@@ -26,12 +27,27 @@ class Setting:
     read: Callable[[Any], Any]
     write: Callable[[Any, Any], None]
     fresh: Callable[[Any], None] | None = None
+    glance: Callable[[Any], Any] | None = None
 
 
-def _write_environment(_: Any, value: dict[str, str]) -> None:
-    if os.environ != value:
-        os.environ.clear()
-        os.environ.update(value)
+# os.environ decodes at each look; what it decodes is compared instead, and written through it.
+_ENVIRONMENT = vars(os.environ)["_data"]
+
+
+def _write_environment(_: Any, value: dict[Any, Any]) -> None:
+    now = _ENVIRONMENT
+    if now == value:
+        return
+    key, text = os.environ.decodekey, os.environ.decodevalue
+    for name in [name for name in now if name not in value]:
+        del os.environ[key(name)]
+    for name in [name for name in value if now.get(name) != value[name]]:
+        os.environ[key(name)] = text(value[name])
+
+
+def _without_pytest(value: dict[Any, Any]) -> dict[Any, Any]:
+    decode = os.environ.decodekey
+    return {name: text for name, text in value.items() if not decode(name).startswith("PYTEST_")}
 
 
 def _write_list(target: list[Any], value: list[Any]) -> None:
@@ -45,9 +61,13 @@ def _write_dict(target: dict[str, Any], value: dict[str, Any]) -> None:
         target.update(value)
 
 
-def _write_logging(module: Any, value: Any) -> None:
+def _write_logging(module: Any, value: tuple[Any, ...]) -> None:
     module.root.level, handlers, module.root.manager.disable = value
     _write_list(module.root.handlers, handlers)
+
+
+def _fresh_logging(module: Any) -> None:  # pytest has handlers of its own, which swallow records
+    _write_logging(module, (module.WARNING, [], 0))
 
 
 def _write_printing(torch: Any, value: dict[str, Any]) -> None:
@@ -84,6 +104,24 @@ def _fresh_torch(torch: Any) -> None:
     _write_torch(torch, (torch.float32, torch.device("cpu"), True, False, 1))
 
 
+def _write_numpy_seed(random: Any, value: tuple[Any, Any]) -> None:
+    # A state holds more than its generator, the second of a pair of normal numbers, and costs more.
+    generator, state = value
+    random.set_bit_generator(generator)
+    if state is not None:
+        random.set_state(state)
+
+
+@functools.cache
+def _generator_of_pages() -> Any:
+    return sys.modules["numpy.random"].MT19937()
+
+
+def _fresh_numpy_seed(random: Any) -> None:
+    random.set_bit_generator(_generator_of_pages())
+    random.seed(int.from_bytes(os.urandom(4)))  # random.seed() takes 50 times as long
+
+
 def _fresh_printing(numpy: Any) -> None:
     numpy.set_printoptions(
         edgeitems=3,
@@ -102,7 +140,7 @@ def _fresh_printing(numpy: Any) -> None:
 
 # A seed is drawn anew for each program, so a page that prints unseeded random numbers fails.
 SETTINGS = (
-    Setting("environment", "os", lambda os: dict(os.environ), _write_environment),
+    Setting("environment", "os", lambda os: _ENVIRONMENT.copy(), _write_environment),
     Setting("path", "sys", lambda sys: sys.path[:], lambda sys, v: _write_list(sys.path, v)),
     Setting("arguments", "sys", lambda sys: sys.argv[:], lambda sys, v: _write_list(sys.argv, v)),
     Setting(
@@ -138,6 +176,7 @@ SETTINGS = (
             logging.root.manager.disable,
         ),
         _write_logging,
+        _fresh_logging,
     ),
     Setting(
         "random seed",
@@ -149,9 +188,10 @@ SETTINGS = (
     Setting(
         "numpy seed",
         "numpy.random",
-        lambda random: random.get_state(legacy=False),
-        lambda random, v: random.set_state(v),
-        lambda random: random.seed(),
+        lambda random: (random.get_bit_generator(), random.get_state(legacy=False)),
+        _write_numpy_seed,
+        _fresh_numpy_seed,
+        lambda random: (random.get_bit_generator(), None),
     ),
     Setting(
         "numpy printing",
@@ -193,7 +233,7 @@ SETTINGS = (
 
 # Libraries with state of their own. One that a page names is imported before its first block, so
 # that what a new process would hold is known before a block changes it.
-STATEFUL = ("numpy", "torch", "matplotlib")
+STATEFUL = ("numpy.random", "torch", "matplotlib")
 
 
 class State:
@@ -201,35 +241,42 @@ class State:
 
     baseline: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self) -> None:
-        """Start as a new process would."""
-        self.values: dict[str, Any] | None = None
-        self.filters: list[Any] = [("error", None, Warning, None, 0)]
-        self.directory = Path(tempfile.mkdtemp(prefix="page-")).resolve()
-        self.current = self.directory
+    def __init__(self, directory: str) -> None:
+        """Start as a new process would, in an empty directory."""
+        self._values: dict[str, Any] | None = None
+        self._filters: list[Any] = [("error", None, Warning, None, 0)]
+        self._directory = directory
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[list[warnings.WarningMessage]]:
-        """Run under this state, keep what changed, put the process back; yield what was warned."""
-        outside, cwd = _read(), Path.cwd()
+    def in_place(self, keep: bool) -> Iterator[list[warnings.WarningMessage]]:
+        """Run under this state, then put the process back; yield the list of what was warned.
+
+        If `keep`, the next block finds what this one changed; if not, there is no next block.
+        """
+        outside, directory = _read(glance=True), os.getcwd()  # noqa: PTH109
         with warnings.catch_warnings(record=True) as shown:
             try:
-                if self.values is None:
+                if self._values is None:
                     self._start(outside)
                 else:
-                    _write(self.values)
-                os.chdir(self.current)
+                    _write(self._values)
+                os.chdir(self._directory)
                 warnings.resetwarnings()
-                warnings.filters.extend(self.filters)  # type: ignore[attr-defined]
+                warnings.filters.extend(self._filters)  # type: ignore[attr-defined]
                 yield shown
             finally:
-                self.filters = list(warnings.filters)
-                self.values = _read()
-                self.current = Path.cwd()
-                os.chdir(cwd)
+                if keep:
+                    self._filters = list(warnings.filters)
+                    self._values = _read()
+                    with contextlib.suppress(FileNotFoundError):  # it may be deleted
+                        self._directory = os.getcwd()  # noqa: PTH109
+                os.chdir(directory)
                 _write(outside)
 
     def _start(self, outside: dict[str, Any]) -> None:
+        if not self.baseline:
+            self.baseline.update(outside)
+            self.baseline["environment"] = _without_pytest(outside["environment"])
         for setting in SETTINGS:
             module = sys.modules.get(setting.module)
             if module is None:
@@ -239,28 +286,33 @@ class State:
             else:
                 value = self.baseline.setdefault(setting.name, outside[setting.name])
                 setting.write(module, value)
-        for name in [name for name in os.environ if name.startswith("PYTEST_")]:
-            del os.environ[name]
-
-    def close(self) -> None:
-        """Throw away what the program left behind."""
-        pyplot = sys.modules.get("matplotlib.pyplot")
-        if pyplot is not None:
-            pyplot.close("all")
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _read() -> dict[str, Any]:
+def _read(glance: bool = False) -> dict[str, Any]:
     modules = sys.modules
     return {
-        setting.name: setting.read(modules[setting.module])
+        setting.name: ((glance and setting.glance) or setting.read)(modules[setting.module])
         for setting in SETTINGS
         if setting.module in modules
     }
 
 
 def _write(values: dict[str, Any]) -> None:
-    modules = sys.modules
     for setting in SETTINGS:
+        module = sys.modules.get(setting.module)
         if setting.name in values:
-            setting.write(modules[setting.module], values[setting.name])
+            setting.write(module, values[setting.name])
+        elif module is not None and setting.fresh is not None:  # imported since `values` was read
+            setting.fresh(module)
+
+
+def tidy(directory: str) -> None:
+    """Throw away what a program left behind: files in its directory, and open plots."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")
+    for one in os.scandir(directory):
+        if one.is_dir(follow_symlinks=False):
+            shutil.rmtree(one.path, ignore_errors=True)
+        else:
+            Path(one.path).unlink()

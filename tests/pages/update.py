@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from pages.check import Difference
@@ -36,27 +37,34 @@ class Update:
                 difference.figure.path.parent.mkdir(parents=True, exist_ok=True)
                 _replace(difference.figure.path, difference.made.encode())
             else:
-                edits.append(_edit(difference))
+                edits.append(_edit(self.page, difference))
         if not edits:
             return
+        if self.page.path.read_bytes() != self._encoded(self.page.lines):
+            raise OSError(f"{self.page.name} was changed while it ran; nothing is written")
         lines = list(self.page.lines)
         for start, end, new in sorted(edits, reverse=True):
             lines[start:end] = new
-        text = self.page.newline.join(lines)
-        _replace(self.page.path, ("\ufeff" * self.page.bom + text).encode())
+        _replace(self.page.path, self._encoded(lines))
+
+    def _encoded(self, lines: Sequence[str]) -> bytes:
+        return ("\ufeff" * self.page.bom + self.page.newline.join(lines)).encode()
 
 
-def _edit(difference: Difference) -> tuple[int, int, list[str]]:
+def _edit(page: Page, difference: Difference) -> tuple[int, int, list[str]]:
     """Return the lines of the page to replace, from `start` up to `end`, and what replaces them."""
     block, output = difference.block, difference.block.output
     if output is not None and not difference.made:
-        return output.lineno - 1, output.end, []
+        above = page.lines[output.lineno - 2]
+        return output.lineno - 1 - (not above.strip(" >")), output.end, []
     if output is not None:
         body = _fenced(difference.made, output.prefix, output.marker)
         return output.lineno - 1, output.end, body
     prefix = _continued(block.fence.prefix)
     body = _fenced(difference.made, prefix, "```")
-    return block.fence.end, block.fence.end, [prefix.rstrip(), *body]
+    end = block.fence.end
+    crowded = end < len(page.lines) and page.lines[end].strip(" >")
+    return end, end, [prefix.rstrip(), *body, *([prefix.rstrip()] if crowded else [])]
 
 
 def _fenced(text: str, prefix: str, marker: str) -> list[str]:
