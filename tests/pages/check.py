@@ -133,7 +133,7 @@ def report(page: Page, difference: Difference) -> str:
     else:
         title = f"{page.name}:{difference.line}: "
         if difference.shown is None:
-            title += "the block prints what its page does not show"
+            title += "the block prints, and its page does not show it"
         elif not difference.made:
             title += "the block prints nothing, and its page shows an output"
         else:

@@ -30,6 +30,7 @@ IMAGE = re.compile(
 
 SNIPPET = re.compile(r"\s*;*-+8<-+")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029\ufeff]")
+SUSPECT = re.compile(rf"\t|8<|{CONTROL.pattern}")
 _CODE_SPAN = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
 _RAW_HTML = re.compile(
     r"</?(pre|code|xmp|listing|plaintext|textarea|script|style|template|iframe|object|embed)\b",

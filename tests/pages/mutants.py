@@ -221,5 +221,6 @@ def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR09
         case ast.Slice():
             for name in ("lower", "upper", "step"):
                 if getattr(node, name) is not None:
-                    parts = {"lower": node.lower, "upper": node.upper, "step": node.step}
-                    yield ast.Slice(**{**parts, name: None})
+                    wider = ast.Slice(node.lower, node.upper, node.step)
+                    setattr(wider, name, None)
+                    yield wider

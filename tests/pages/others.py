@@ -1,4 +1,4 @@
-"""What other tools make of the pages in `cases`. Run as `python -m pages.others`: prints a table.
+"""What other tools make of the pages in `cases`. Run as `python -m pages.others`, prints a table.
 
 Each tool runs each page in a pytest session of its own, set up as its documentation says.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,7 +37,8 @@ from pytest_examples import find_examples
 def test_example(example, eval_example):
     eval_example.run(example)
 """
-TOOLS = ("ours", "pytest-codeblocks", "Sybil", "pytest-examples")
+ENDS = ", and ends the run"
+TOOLS = ("this engine", "pytest-codeblocks", "Sybil", "pytest-examples")
 _ALONE = "no:cacheprovider", "no:xdist", "no:hypothesispytest", "no:jaxtyping"
 
 
@@ -67,8 +67,8 @@ def _session(folder: Path, *arguments: str) -> str:
     quiet = io.StringIO()
     with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         ended = pytest.main([*arguments, "-q", f"--rootdir={folder}", *plugins], plugins=[counter])
-    if counter.crashed or ended in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR):
-        return "fails" if counter.noticed and not counter.crashed else "**ends the run**"
+    if counter.crashed or (ended == pytest.ExitCode.INTERRUPTED and not counter.noticed):
+        return f"fails{ENDS}"
     if counter.noticed:
         return "fails"
     return "**passes**" if counter.ran else "**sees no block**"
@@ -109,7 +109,7 @@ def _tools(folder: Path) -> dict[str, Callable[[Path, Case], str]]:
         return _session(examples, str(examples))
 
     return {
-        "ours": lambda path, case: _ours(case, runner),
+        "this engine": lambda path, case: _ours(case, runner),
         "pytest-codeblocks": lambda path, case: _session(folder, str(path), "--codeblocks"),
         "Sybil": by_sybil,
         "pytest-examples": by_examples,
@@ -127,18 +127,23 @@ def results() -> Iterator[tuple[Case, list[str]]]:
             yield case, [tools[tool](path, case) for tool in TOOLS]
 
 
-def table() -> str:
-    """Return the results as a Markdown table."""
-    rows = [f"| The page shows | {' | '.join(TOOLS)} |", "| --- " * (1 + len(TOOLS)) + "|"]
+def section() -> str:
+    """Return the results in Markdown: how many faults go unnoticed, and all of them, folded."""
+    rows = []
     silent = dict.fromkeys(TOOLS, 0)
     for case, verdicts in results():
         for tool, verdict in zip(TOOLS, verdicts, strict=True):
             silent[tool] += "**" in verdict
         rows.append(f"| {case.what} | {' | '.join(verdicts)} |")
-    counts = " | ".join(f"{silent[tool]} of {len(CASES)}" for tool in TOOLS)
-    rows.append(f"| faults that go unnoticed | {counts} |")
-    return re.sub(r" +", " ", "\n".join(rows))
+    header = f"| the page shows | {' | '.join(TOOLS)} |"
+    rule = f"|{' --- |' * (1 + len(TOOLS))}"
+    counts = " | ".join(str(silent[tool]) for tool in TOOLS)
+    table = "\n".join(f"    {row}" for row in (header, rule, *rows))
+    return (
+        f"| of {len(rows)} faults | {' | '.join(TOOLS)} |\n{rule}\n| go unnoticed | {counts} |\n\n"
+        f'??? note "All {len(rows)} pages"\n\n{table}\n'
+    )
 
 
 if __name__ == "__main__":
-    print(table())
+    print(section(), end="")

@@ -80,8 +80,9 @@ class _Reader:
 
     def read(self) -> None:
         lines = [_Line(number, "", text) for number, text in enumerate(self.lines, start=1)]
-        for line in lines:
-            self._check_characters(line)
+        if grammar.SUSPECT.search("\n".join(self.lines)):
+            for line in lines:
+                self._check_characters(line)
         if not self.problems:
             with contextlib.suppress(_UnreadableError):
                 self._container(lines[self._front_matter() :], ())
@@ -426,8 +427,9 @@ class _Reader:
         elif printer is None or self._printer_prefix != _indentation(fence.prefix):
             self._problem(
                 fence.lineno,
-                "nobody prints this text: put it directly under the block that does, at the same "
-                "indentation, or write <!--pytest-codeblocks:not-output(reason)--> before it",
+                "this text is nobody's output: put it directly under the block that prints it, at "
+                "the same indentation, or write <!--pytest-codeblocks:not-output(reason)--> "
+                "before it",
             )
             return
         printer.output = fence

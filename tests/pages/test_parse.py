@@ -94,9 +94,9 @@ def test_what_could_hide_code_is_refused(case: Case) -> None:
             6,
             "__future__",
         ),
-        ("```python\nx\n```\n\nText\n\n```text\n1\n```\n", 7, "nobody prints"),
-        ("```python\nx\n```\n\n```text\n1\n```\n\n```text\n1\n```\n", 9, "nobody prints"),
-        ('=== "A"\n\n    ```python\n    x\n    ```\n\n```text\n1\n```\n', 7, "nobody prints"),
+        ("```python\nx\n```\n\nText\n\n```text\n1\n```\n", 7, "nobody's output"),
+        ("```python\nx\n```\n\n```text\n1\n```\n\n```text\n1\n```\n", 9, "nobody's output"),
+        ('=== "A"\n\n    ```python\n    x\n    ```\n\n```text\n1\n```\n', 7, "nobody's output"),
         ("![A b c.](../assets/figures/x-a.svg)\n", 1, "figure(name)"),
         (
             "```python\nx\n```\n\n<!--pytest-codeblocks:figure(p)-->\n"

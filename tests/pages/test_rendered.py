@@ -59,7 +59,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if last.exists() and not changed_after(last):
         return last.parent
     built = tmp_path_factory.mktemp("built") / "site"
-    run("mkdocs", "build", "--quiet", "--strict", "--site-dir", str(built), folder=ROOT)
+    run("mkdocs", "build", "--strict", "--site-dir", str(built), folder=ROOT)
     return built
 
 

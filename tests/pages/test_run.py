@@ -368,7 +368,9 @@ def test_the_traceback_starts_on_the_page(runner: Runner) -> None:
     )
     with pytest.raises(PageError) as failure:
         check(runner, page, page.blocks[0])
-    assert str(failure.value).rstrip().split("\n") == [
+    lines = str(failure.value).rstrip().split("\n")
+    # Which lines are underlined, and how, differs from one Python to the next.
+    assert [line for line in lines if not line or set(line) - set(" ~^")] == [
         "docs/x.md:5: ZeroDivisionError",
         "",
         "    return 1 / 0",
@@ -378,7 +380,6 @@ def test_the_traceback_starts_on_the_page(runner: Runner) -> None:
         "    f()",
         '  File "docs/x.md", line 5, in f',
         "    return 1 / 0",
-        "           ~~^~~",
         "ZeroDivisionError: division by zero",
     ]
 
