@@ -39,6 +39,7 @@ def changed(text: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.no_shape_checks
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_each_output_and_figure_is_compared(path: Path, tmp_path: Path) -> None:
     page = parse_file(path, ROOT)
