@@ -74,7 +74,7 @@ class Mutants:
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     inside = f"{function}.{statement.name}".lstrip(".")
                 in_function = isinstance(statement, ast.FunctionDef)
-                if not _is_docstring(statement):
+                if isinstance(statement, ast.stmt) and not _is_docstring(statement):
                     at_import = imported and not in_function
                     yield from self._statement(statements, at, inside, at_import)
                 yield from self._body(statement, inside, imported and not in_function)
@@ -117,7 +117,7 @@ class Mutants:
                     _setter(statement, "test", None, opposite),
                     _setter(statement, "test", None, test),
                 )
-        if isinstance(statement, ast.stmt) and not isinstance(statement, _KEPT) and function:
+        if not isinstance(statement, _KEPT) and function:
             position = ast.copy_location(ast.Pass(), statement)
             parent = _List(statements)
             yield mutant(
@@ -159,6 +159,15 @@ def _header(statement: ast.stmt) -> str:
     if not hasattr(statement, "body"):
         return source
     return next(line for line in source.split("\n") if not line.startswith("@"))
+
+
+def canonical(header: str) -> str:
+    """Return a statement's header, as printed by any version of Python, as this one prints it."""
+    try:
+        tree = ast.parse(header)
+    except SyntaxError:
+        tree = ast.parse(f"{header}\n    pass")
+    return _header(tree.body[0])
 
 
 def _expressions(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:

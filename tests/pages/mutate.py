@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import BinaryIO
 
 from pages.judge import Exhibit, exhibits, measure
-from pages.mutants import Mutant, Mutants
+from pages.mutants import Mutant, Mutants, canonical
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "attention_ref"
@@ -89,7 +89,7 @@ def _equivalent() -> dict[tuple[str, str, str], str]:
     entries = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8")).get("mutant", [])
     found = {}
     for entry in entries:
-        key = (entry["function"], entry["before"], entry["after"])
+        key = (entry["function"], canonical(entry["before"]), canonical(entry["after"]))
         if not entry["reason"].strip():
             raise ValueError(f"{EQUIVALENT.name}: say why {key} changes nothing")
         if key in found:

@@ -9,6 +9,7 @@ import io
 import linecache
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -139,7 +140,7 @@ class Runner:
         """End the program that is running; nothing can be run after this."""
         self._end()
         self._past.close()
-        Path(self._directory).rmdir()
+        shutil.rmtree(self._directory, ignore_errors=True)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._sigint)
 

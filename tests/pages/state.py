@@ -315,4 +315,5 @@ def tidy(directory: str) -> None:
         if one.is_dir(follow_symlinks=False):
             shutil.rmtree(one.path, ignore_errors=True)
         else:
-            Path(one.path).unlink()
+            with contextlib.suppress(OSError):  # Windows keeps what is still open
+                Path(one.path).unlink()

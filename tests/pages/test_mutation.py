@@ -11,7 +11,7 @@ import pytest
 
 from pages.check import check
 from pages.model import Block, Page
-from pages.mutants import Mutants
+from pages.mutants import Mutants, canonical
 from pages.parse import parse, parse_file
 from pages.run import Outcome, Runner
 
@@ -120,3 +120,10 @@ def test_planting_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     first = [mutant.key for mutant in mutants]
     assert [mutant.key for mutant in mutants] == first
     assert len(set(first)) == len(first)
+
+
+def test_a_statement_is_known_however_it_was_printed() -> None:
+    assert canonical("if (x  >  1):") == "if x > 1:"
+    assert canonical('y = f("a")') == "y = f('a')"
+    assert canonical("def f(x = 1):") == "def f(x=1):"
+    assert canonical("pass") == "pass"

@@ -48,6 +48,11 @@ def test_what_could_hide_code_is_refused(case: Case) -> None:
     [
         ("```sh\nls\n```\n", 1, "write ```console"),
         ("```latex\nx\n```\n", 1, "unknown language 'latex'"),
+        ("```latex\nx\n```\n", 1, "write ```python, or one of text, console"),
+        ("```\nx\n```\n", 1, "a fence needs a language"),
+        ("```python3\nx\n```\n", 1, "write ```python, with nothing after it"),
+        ("text\n[^1]: note\n", 2, "empty line before a footnote"),
+        (":   meaning\n", 1, "under its term"),
         ("``` python code ```\n", 1, "no fence"),
         ("text ```python\nx\n```\n", 1, "a line of its own"),
         ("```python\n\n```\n", 1, "empty block"),
@@ -136,6 +141,7 @@ def test_a_page_that_is_not_utf8_is_refused() -> None:
         "````markdown\n```python\nx\n```\n````\n",
         "<figure markdown>\n\n<figcaption>Text.</figcaption>\n</figure>\n",
         "Title\n=====\n\n- item\n",
+        "![Any image](x.png)\n\nText on assets/figures/x-a.svg\n",
         "- - nested\n\n* * *\n\ntext\n",
     ],
 )

@@ -294,7 +294,10 @@ def test_the_process_is_put_back_after_a_failure(runner: Runner) -> None:
         ("import os; _ = os.write(1, b'raw')", "writes past sys.stdout, unseen by any test: raw"),
         ("import os; _ = os.write(2, b'raw')", "writes past sys.stdout"),
         ("import sys; _ = sys.__stdout__.write('raw'); sys.__stdout__.flush()", "past sys.stdout"),
-        ("import subprocess; _ = subprocess.run(['echo', 'raw'])", "past sys.stdout"),
+        (
+            "import subprocess, sys; _ = subprocess.run([sys.executable, '-c', 'print(1)'])",
+            "past sys.stdout",
+        ),
         ("print('\\x1b[1m')", "which a page cannot show"),
         ("print('a\\tb')", "which a page cannot show"),
         ("import warnings; warnings.warn('old')", "UserWarning"),
