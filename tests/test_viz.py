@@ -369,6 +369,48 @@ def test_title_names_the_picture() -> None:
     assert parse(heatmap(np.ones((1, 1)))).findtext(f"{SVG}title") == "Heatmap"
 
 
+# ------------------------------------------------------------------ other axes
+
+
+def test_other_axes_are_named_in_the_drawing_the_table_and_the_summary() -> None:
+    figure = heatmap(np.asarray([[0.25, 0.75]]), rows=["2"], axes=("temperatures", "tokens"))
+    drawn = texts(parse(figure))
+    assert {"temperatures", "tokens"} <= set(drawn)
+    assert not {"query", "queries", "keys"} & set(drawn)
+    assert str(figure).splitlines() == [
+        "rows: temperatures; columns: tokens",
+        "",
+        "      0     1",
+        "2  0.25  0.75",
+    ]
+    assert parse(figure).findtext(f"{SVG}desc") == (
+        "A heatmap of 1 temperatures (rows) by 2 tokens (columns). "
+        'The largest value is 0.75: row "2", column "1".'
+    )
+
+
+def test_queries_and_keys_are_what_axes_are_without_a_name() -> None:
+    weights = np.full((3, 2), 0.5)
+    named = heatmap(weights, axes=("queries", "keys"))
+    assert named == heatmap(weights)
+    assert not str(named).startswith("rows")
+
+
+@pytest.mark.parametrize("q_len", [1, 2, 5])
+def test_long_axis_names_stay_inside(q_len: int) -> None:
+    figure = heatmap(np.ones((q_len, 1)), axes=("t" * 20, "k" * 20))
+    root = parse(figure)
+    width, height = float(root.attrib["width"]), float(root.attrib["height"])
+    group = next(root.iter(f"{SVG}g"))
+    x0, y0 = map(float, re.findall(r"[\d.]+", group.attrib["transform"]))
+    for text in group.iter(f"{SVG}text"):
+        x, y = x0 + float(text.attrib["x"]), y0 + float(text.attrib["y"])
+        if text.text == "t" * 20:
+            assert 0 <= y - 70 < y + 70 <= height
+        elif text.text == "k" * 20:
+            assert x + 140 <= width
+
+
 # ------------------------------------------------------------------ the input
 
 
@@ -443,6 +485,24 @@ def test_heatmap_is_frozen_and_compares_by_value() -> None:
             {"columns": ["a", "b"]},
             ValueError,
             "columns must hold one label a key (3), got 2",
+        ),
+        (
+            np.ones((2, 3)),
+            {"axes": ("layers", "")},
+            ValueError,
+            "axes must be two names of 1 to 20 characters, got ('layers', '')",
+        ),
+        (
+            np.ones((2, 3)),
+            {"axes": ("layers", "h" * 21)},
+            ValueError,
+            f"axes must be two names of 1 to 20 characters, got ('layers', '{'h' * 21}')",
+        ),
+        (
+            np.ones((2, 3)),
+            {"axes": ("layers",)},
+            ValueError,
+            "axes must be two names of 1 to 20 characters, got ('layers',)",
         ),
     ],
 )

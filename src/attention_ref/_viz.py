@@ -1,11 +1,6 @@
-"""Draw weights, scores and masks: an SVG for a page or notebook, a text table for a terminal.
-
-The SVG has no ids, scripts, fonts or links, so that any number of figures can stand in one page.
-Each shape carries its light colour as `fill` and its dark one as `--dark`, which one rule swaps in.
-"""
+"""Draw weights, scores and masks: an SVG for a page or notebook, a text table for a terminal."""
 
 import math
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attention_ref._checks import array_namespace, dtype_name, require_shape
+from attention_ref._viz_svg import (
+    FONT,
+    PAGE,
+    QUIET,
+    Paint,
+    fill,
+    labels,
+    shown,
+    text,
+    text_width,
+    visible,
+)
 
 Matrix = tuple[tuple[float, ...], ...]
-Paint = tuple[str, str]  # a colour for a light page, a colour for a dark page
 
 # Even steps of OKLCH lightness at one hue, from the page's colour towards its ink.
 _POSITIVE = (
@@ -28,16 +34,15 @@ _NEGATIVE = (
     ("#f0f2f5", "#e7c9b9", "#d8a081", "#c5784a", "#a55725", "#7c3e16", "#53280c"),
     ("#2c313a", "#5f4130", "#8b583b", "#b77148", "#de8e60", "#f6b591", "#ffdfcb"),
 )
-_PAGE = ("#ffffff", "#1e2129")
-_INK = ("#24292f", "#e2e4e9")
-_QUIET = ("#59636e", "#a9b1bd")
 _NAN = ("#d8d8d8", "#5c5c5c")
 
 _STYLE = (
-    ".attention-heatmap{font:13px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;"
-    "font-variant-numeric:tabular-nums}"
+    ".attention-heatmap{" + FONT + "}"
     "@media (prefers-color-scheme:dark){.attention-heatmap [style]{fill:var(--dark)}}"
 )
+
+
+_AXES = ("queries", "keys")
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,24 @@ class Heatmap:
         rows: One label a query.
         columns: One label a key.
         title: The line above the picture, if any.
+        axes: What the rows and the columns are.
     """
 
     weights: tuple[Matrix, ...]
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     title: str | None
+    axes: tuple[str, str] = _AXES
 
     def __str__(self) -> str:
         """Return one table a head: a line a query, a column a key."""
-        blocks = [_visible(self.title)] if self.title else []
+        blocks = [visible(self.title)] if self.title else []
+        if self.axes != _AXES:
+            blocks.append("rows: {}; columns: {}".format(*map(visible, self.axes)))
         for head, matrix in enumerate(self.weights):
-            table = [["", *map(_shown, self.columns)]]
+            table = [["", *map(shown, self.columns)]]
             for label, row in zip(self.rows, matrix, strict=True):
-                table.append([_shown(label), *map(_number, row)])
+                table.append([shown(label), *map(_number, row)])
             widths = [max(map(len, column)) for column in zip(*table, strict=True)]
             lines = [f"head {head}"] if len(self.weights) > 1 else []
             for first, *cells in table:
@@ -75,7 +84,7 @@ class Heatmap:
         """Return the drawing; Jupyter calls this."""
         values = [value for matrix in self.weights for row in matrix for value in row]
         plan = _plan(self, values)
-        title = textwrap.wrap(_visible(self.title or ""), 40)
+        title = textwrap.wrap(visible(self.title or ""), 40)
         legend, legend_width = _legend(values, plan)
 
         heads = len(self.weights)
@@ -85,28 +94,29 @@ class Heatmap:
         width = max(
             plan.left + per_line * plan.panel_width,
             plan.left + legend_width,
-            *(20 + _width(line) * 6 // 5 for line in title),
+            plan.left + text_width(visible(self.axes[1])) + 10,
+            *(20 + text_width(line) * 6 // 5 for line in title),
         )
         height = bottom + (26 if legend else 0)
 
-        body = [_text(10, 24 + 22 * i, t, "start", bold=True) for i, t in enumerate(title)]
+        body = [text(10, 24 + 22 * i, t, "start", bold=True) for i, t in enumerate(title)]
         for head, matrix in enumerate(self.weights):
             line, place = divmod(head, per_line)
             panel = _columns(self, plan) + _cells(matrix, plan)
             if place == 0:
                 panel += _rows(self, plan)
             if heads > 1:
-                panel.append(_text(0, 16 - plan.above, f"head {head}", "start"))
+                panel.append(text(0, 16 - plan.above, f"head {head}", "start"))
             x, y = plan.left + place * plan.panel_width, top + line * plan.panel_height + plan.above
             body += [f'<g transform="translate({x} {y})">', *panel, "</g>"]
         body += [f'<g transform="translate({plan.left} {bottom})">', *legend, "</g>"]
         lines = [
             '<svg xmlns="http://www.w3.org/2000/svg" class="attention-heatmap" role="img" '
             f'width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
-            f"<title>{escape(_visible(self.title or 'Heatmap'))}</title>",
+            f"<title>{escape(visible(self.title or 'Heatmap'))}</title>",
             f"<desc>{escape(_summary(self, values))}</desc>",
             f"<style>{_STYLE}</style>",
-            f'<rect width="{width}" height="{height}" rx="6" {_fill(_PAGE)}/>',
+            f'<rect width="{width}" height="{height}" rx="6" {fill(PAGE)}/>',
             *body,
             "</svg>",
         ]
@@ -119,6 +129,7 @@ def heatmap(
     rows: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     title: str | None = None,
+    axes: tuple[str, str] = _AXES,
 ) -> Heatmap:
     """Draw how much each query (row) attends to each key (column).
 
@@ -132,13 +143,15 @@ def heatmap(
         rows: One label a query; their indices without it.
         columns: One label a key; their indices without it.
         title: A line above the picture.
+        axes: What the rows and the columns are, where they are not queries and keys.
 
     Returns:
         A `Heatmap`: `print()` it for the table; a notebook shows it as a drawing.
 
     Raises:
         TypeError: If `weights` is no array, or holds no real numbers.
-        ValueError: If `weights` has another rank or no cells, or the labels' number is wrong.
+        ValueError: If `weights` has another rank or no cells, or the labels' number is wrong,
+            or `axes` are not two names of 1 to 20 characters.
 
     Complexity: O(heads * q_len * kv_len) time and memory.
 
@@ -161,23 +174,18 @@ def heatmap(
     require_shape("weights", weights, fits, rule)
     if not xp.isdtype(weights.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"weights must hold real numbers or bools, got {dtype_name(weights)}")
+    if len(axes) != 2 or not all(0 < len(visible(axis)) <= 20 for axis in axes):
+        raise ValueError(f"axes must be two names of 1 to 20 characters, got {axes!r}")
     # Not every library has tolist; of those that do, PyTorch needs it where gradients are recorded.
     array = weights if hasattr(weights, "tolist") else np.asarray(weights)
     matrices = array.tolist() if len(shape) == 3 else [array.tolist()]
     return Heatmap(
         weights=tuple(tuple(tuple(row) for row in matrix) for matrix in matrices),
-        rows=_labels("rows", rows, "query", shape[-2]),
-        columns=_labels("columns", columns, "key", shape[-1]),
+        rows=labels("rows", rows, "query", shape[-2]),
+        columns=labels("columns", columns, "key", shape[-1]),
         title=title,
+        axes=(axes[0], axes[1]),
     )
-
-
-def _labels(name: str, labels: Sequence[str] | None, axis: str, count: int) -> tuple[str, ...]:
-    if labels is None:
-        return tuple(map(str, range(count)))
-    if len(labels) != count:
-        raise ValueError(f"{name} must hold one label a {axis} ({count}), got {len(labels)}")
-    return tuple(map(str, labels))
 
 
 class _Plan(NamedTuple):
@@ -204,10 +212,11 @@ def _plan(figure: Heatmap, values: list[float]) -> _Plan:
     if not printed:
         # 14 px still hold a label; longer sequences shrink further, to the width of a desktop page.
         size = max(min(24, room // kv_len), min(14, 672 // kv_len), 3)
-    label_width = max(_width(_shown(label)) for label in figure.columns)
+    label_width = max(text_width(shown(label)) for label in figure.columns)
     sideways = label_width + 6 > max(room // kv_len, size)
     cell_width = size if sideways else max(size, label_width + 6)
-    cell_height = max(min(size, 40), 40 // q_len)  # at least the word beside the rows
+    word = text_width(_axis(figure, 0))  # beside the rows, which leave room for it
+    cell_height = max(min(size, 40), 40 // q_len if word < 60 else -(-word // q_len))
     above = 30 + (label_width if sideways else 14) + (20 if heads > 1 else 0)
     if isinstance(values[0], bool):
         top = 2.0  # half the strength, for True is often most of the picture
@@ -220,7 +229,7 @@ def _plan(figure: Heatmap, values: list[float]) -> _Plan:
         cell_height=cell_height,
         printed=printed,
         sideways=sideways,
-        left=32 + max(_width(_shown(label)) for label in figure.rows),
+        left=32 + max(text_width(shown(label)) for label in figure.rows),
         above=above,
         panel_width=kv_len * cell_width + 10,
         panel_height=above + q_len * cell_height + 10,
@@ -231,23 +240,23 @@ def _plan(figure: Heatmap, values: list[float]) -> _Plan:
 def _columns(figure: Heatmap, plan: _Plan) -> list[str]:
     """Draw the labels over the cells; (0, 0) is the first cell's corner."""
     caption_y = (38 if len(figure.weights) > 1 else 18) - plan.above
-    body = [_text(0, caption_y, "keys", "start", _QUIET)]
+    body = [text(0, caption_y, visible(figure.axes[1]), "start", QUIET)]
     for j in range(0, len(figure.columns), 1 if plan.cell_width > 12 else 5):
-        x, label = plan.cell_width * (j + 0.5), _shown(figure.columns[j])
+        x, label = plan.cell_width * (j + 0.5), shown(figure.columns[j])
         if plan.sideways:
-            body.append(_text(x + 4.5, -6, label, "start", turned=True))
+            body.append(text(x + 4.5, -6, label, "start", turned=True))
         else:
-            body.append(_text(x, -6, label))
+            body.append(text(x, -6, label))
     return body
 
 
 def _rows(figure: Heatmap, plan: _Plan) -> list[str]:
     """Draw the labels left of the cells."""
-    caption = "query" if len(figure.rows) == 1 else "queries"
+    caption = _axis(figure, 0)
     middle = len(figure.rows) * plan.cell_height / 2
-    body = [_text(18 - plan.left, middle, caption, paint=_QUIET, turned=True)]
+    body = [text(18 - plan.left, middle, caption, paint=QUIET, turned=True)]
     for i in range(0, len(figure.rows), 1 if plan.cell_height > 12 else 5):
-        body.append(_text(-6, plan.cell_height * (i + 0.5) + 4.5, _shown(figure.rows[i]), "end"))
+        body.append(text(-6, plan.cell_height * (i + 0.5) + 4.5, shown(figure.rows[i]), "end"))
     return body
 
 
@@ -260,7 +269,7 @@ def _cells(matrix: Matrix, plan: _Plan) -> list[str]:
             if plan.printed and not isinstance(value, bool) and not _masked(value):
                 x_middle, baseline = x + plan.cell_width / 2, y + plan.cell_height / 2 + 4.5
                 paint = _readable(_colour(value, plan.top))
-                body.append(_text(x_middle, baseline, _number(value), paint=paint))
+                body.append(text(x_middle, baseline, _number(value), paint=paint))
     return body
 
 
@@ -269,11 +278,11 @@ def _cell(x: float, y: float, value: float, plan: _Plan) -> str:
     if _masked(value):
         radius = 1 + height / 24
         centre = f'cx="{x + width / 2:g}" cy="{y + height / 2:g}"'
-        return f'<circle {centre} r="{radius:.1f}" {_fill(_QUIET)}/>'
+        return f'<circle {centre} r="{radius:.1f}" {fill(QUIET)}/>'
     gap = min(width, height) // 12
     size = f'width="{width - gap}" height="{height - gap}" rx="{gap}"'
-    fill = _fill(_colour(value, plan.top))
-    return f'<rect x="{x + gap / 2:g}" y="{y + gap / 2:g}" {size} {fill}/>'
+    paint = fill(_colour(value, plan.top))
+    return f'<rect x="{x + gap / 2:g}" y="{y + gap / 2:g}" {size} {paint}/>'
 
 
 def _legend(values: list[float], plan: _Plan) -> tuple[list[str], int]:
@@ -292,21 +301,20 @@ def _legend(values: list[float], plan: _Plan) -> tuple[list[str], int]:
     body, x, swatch = [], 0, plan._replace(cell_width=14, cell_height=14)
     for before, steps, after in entries:
         if before:
-            body.append(_text(x, 12, before, "start"))
-            x += _width(before) + 6
+            body.append(text(x, 12, before, "start"))
+            x += text_width(before) + 6
         for value in steps:
             body.append(_cell(x, 0, value, swatch))
             x += 14
-        body.append(_text(x + 6, 12, after, "start"))
-        x += 22 + _width(after)
+        body.append(text(x + 6, 12, after, "start"))
+        x += 22 + text_width(after)
     return body, x
 
 
 def _summary(figure: Heatmap, values: list[float]) -> str:
     """Say in full sentences what a reader sees first."""
     q_len, kv_len, heads = len(figure.rows), len(figure.columns), len(figure.weights)
-    size = f"{q_len} {'query' if q_len == 1 else 'queries'} (rows) by {kv_len} "
-    size += f"{'key' if kv_len == 1 else 'keys'} (columns)"
+    size = f"{q_len} {_axis(figure, 0)} (rows) by {kv_len} {_axis(figure, 1)} (columns)"
     sentences = [f"A heatmap of {size}{f', one for each of {heads} heads' if heads > 1 else ''}."]
     masked = sum(map(_masked, values))
     if isinstance(values[0], bool):
@@ -316,16 +324,24 @@ def _summary(figure: Heatmap, values: list[float]) -> str:
     ]:
         largest, at = max(seen)
         row, column = divmod(-at % (q_len * kv_len), kv_len)
+        query, key = ("query", "key") if figure.axes == _AXES else ("row", "column")
         where = f" in head {-at // (q_len * kv_len)}" if heads > 1 else ""
         sentences.append(
-            f"The largest value{where} is {_number(largest)}: query "
-            f'"{_shown(figure.rows[row])}", key "{_shown(figure.columns[column])}".'
+            f"The largest value{where} is {_number(largest)}: {query} "
+            f'"{shown(figure.rows[row])}", {key} "{shown(figure.columns[column])}".'
         )
     if masked:
         sentences.append(f"{masked} of {len(values)} pairs are masked.")
     if missing := sum(map(math.isnan, values)):
         sentences.append(f"{missing} of {len(values)} values are nan.")
     return " ".join(sentences)
+
+
+def _axis(figure: Heatmap, axis: int) -> str:
+    """Name what stands along an axis: one query, two queries."""
+    if figure.axes == _AXES and len((figure.rows, figure.columns)[axis]) == 1:
+        return ("query", "key")[axis]
+    return visible(figure.axes[axis])
 
 
 def _masked(value: float) -> bool:
@@ -361,26 +377,6 @@ def _luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _fill(paint: Paint) -> str:
-    return f'fill="{paint[0]}" style="--dark:{paint[1]}"'
-
-
-def _text(
-    x: float,
-    y: float,
-    content: str,
-    anchor: str = "middle",
-    paint: Paint = _INK,
-    *,
-    turned: bool = False,
-    bold: bool = False,
-) -> str:
-    turn = f' transform="rotate(-90 {x:g} {y:g})"' if turned else ""
-    place = f'x="{x:g}" y="{y:g}" text-anchor="{anchor}"'
-    weight = ' font-size="15" font-weight="600"' if bold else ""
-    return f"<text {place}{turn}{weight} {_fill(paint)}>{escape(content)}</text>"
-
-
 def _number(value: float) -> str:
     """Write a value: two decimals; an int as it is; a mask as 1 or a dot."""
     if isinstance(value, bool):
@@ -389,19 +385,3 @@ def _number(value: float) -> str:
         return str(value)
     # Rounding twice keeps 0.125 and its neighbour one bit away together; + 0.0 turns -0.0 into 0.0.
     return f"{round(round(value, 6), 2) + 0.0:.2f}"
-
-
-def _visible(label: str) -> str:
-    """Write as escapes what XML may not hold or what would turn or break the text around it."""
-    hidden = "[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-    return re.sub(hidden, lambda match: match[0].encode("unicode_escape").decode(), label)
-
-
-def _shown(label: str) -> str:
-    label = _visible(label)
-    return label if len(label) <= 10 else label[:9] + "…"
-
-
-def _width(text: str) -> int:
-    """Estimate a text's width in px at 13 px, without knowing the reader's font."""
-    return math.ceil(sum(13 if character >= "\u1100" else 7.4 for character in text))
