@@ -20,8 +20,10 @@ from attention_ref import (
     mask_tiles,
     merge_partial,
     padding_mask,
+    prefix_mask,
     scaled_dot_product_attention,
     sliding_window_mask,
+    streaming_mask,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -372,6 +374,18 @@ PART = flash_attention(X, Y, Y)
             lambda: merge_partial([X], [X]),
             ValueError,
             "logsumexps[0] must have shape (5,), got (5, 3)",
+        ),
+        (
+            lambda: mask_tiles(prefix_mask, prefix=2),
+            ValueError,
+            "mask must depend on the distance of query and key alone, as causal_mask and "
+            "sliding_window_mask do, got prefix_mask",
+        ),
+        (
+            lambda: mask_tiles(streaming_mask, left=1, sink_tokens=2),
+            ValueError,
+            "mask must depend on the distance of query and key alone, as causal_mask and "
+            "sliding_window_mask do, got streaming_mask",
         ),
     ],
 )

@@ -22,6 +22,7 @@ from attention_ref._checks import (
     require_mask,
     working_dtype,
 )
+from attention_ref._masks import prefix_mask, streaming_mask
 
 Tile = Callable[[slice, slice], Any]  # an array, from the positions of queries and of keys
 
@@ -51,7 +52,8 @@ def mask_tiles(
         `lambda queries, keys: causal(queries, keys) & window(queries, keys)`.
 
     Raises:
-        ValueError: By the function that it returns, as `mask` does for these arguments.
+        ValueError: If `mask` is `prefix_mask` or `streaming_mask`, which look at the position of a
+            key; by the function that it returns, as `mask` does for these arguments.
         TypeError: By the function that it returns, as `mask` does for these arguments.
 
     Complexity: O(q_tile + kv_tile) for a tile all True or all False, O(q_tile * kv_tile) otherwise.
@@ -68,6 +70,11 @@ def mask_tiles(
     References:
         Dao 2023 (FlashAttention-2), section 3.1.1 (causal blocks).
     """
+    if mask in (prefix_mask, streaming_mask):
+        raise ValueError(
+            "mask must depend on the distance of query and key alone, as causal_mask and "
+            f"sliding_window_mask do, got {mask.__name__}"
+        )
 
     def tile(queries: slice, keys: slice) -> Array:
         q_len, kv_len = queries.stop - queries.start, keys.stop - keys.start

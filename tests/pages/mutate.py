@@ -14,6 +14,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import time
 import tomllib
 from collections import Counter
@@ -50,6 +51,13 @@ def main(names: Sequence[str]) -> int:
         return 0
     for name in PRELOADED:
         importlib.import_module(name)
+    # The processes forked below end too fast to tidy up, so this one does it for all.
+    with tempfile.TemporaryDirectory(prefix="mutate-") as folder:
+        tempfile.tempdir = folder
+        return _judge_all(names)
+
+
+def _judge_all(names: Sequence[str]) -> int:
     start = time.perf_counter()
     shown = exhibits(ROOT)
     failed = _baseline(shown)
