@@ -13,25 +13,38 @@ from hypothesis import Phase, settings
 
 # From here on every function checks the shapes in its signature, returns included.
 _MODULES = (
+    "attention_layer",
     "biases",
     "checks",
     "cost",
+    "differential",
     "flash",
     "frequency_scaling",
+    "gated",
     "gradients",
     "kv_cache",
+    "latent",
     "like",
     "linear",
     "lookup",
     "masks",
     "multi_head",
+    "native_sparse",
     "positions",
+    "qk_norm",
     "scaled_dot_product",
     "softmax",
+    "sparse",
     "tiles",
+    "tiny_transformer",
+    "transformer_block",
 )
 jaxtyping.install_import_hook(
-    [f"attention_ref._{name}" for name in _MODULES],
+    [
+        *(f"attention_ref._{name}" for name in _MODULES),
+        "attention_ref.interop",
+        "attention_ref.torch",
+    ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 jaxtyping.config.update("jaxtyping_disable", True)

@@ -34,9 +34,9 @@ def llama3(frequencies, factor=8.0, low=1.0, high=4.0, original_length=8192):
     )
 
 
-def yarn(frequencies, factor=4.0, original_length=2048, **betas):
+def yarn(frequencies, factor=4.0, original_length=2048, **options):
     return yarn_frequency_scaling(
-        frequencies, factor=factor, original_length=original_length, **betas
+        frequencies, factor=factor, original_length=original_length, **options
     )
 
 
@@ -84,13 +84,16 @@ def test_llama3_scaling_goes_by_wavelength(library, base, numbers):
     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
-def by_index(d_rotary, base, factor, original_length, fast, slow):
+def by_index(d_rotary, base, factor, original_length, fast, slow, truncate):
     """YaRN's rule by the index of the pair, as its released code has it, with the base given."""
 
     def index(turns):
         return d_rotary * math.log(original_length / (turns * 2 * math.pi)) / (2 * math.log(base))
 
-    start, stop = max(math.floor(index(fast)), 0), min(math.ceil(index(slow)), d_rotary - 1)
+    start, stop = index(fast), index(slow)
+    if truncate:
+        start, stop = math.floor(start), math.ceil(stop)
+    start, stop = max(start, 0), min(stop, d_rotary - 1)
     for j in range(d_rotary // 2):
         frequency = base ** (-2 * j / d_rotary)
         share = (j - start) / (stop - start) if start != stop else float(j > start)
@@ -102,7 +105,8 @@ def by_index(d_rotary, base, factor, original_length, fast, slow):
 @pytest.mark.parametrize("base", [100.0, 500000.0])
 @pytest.mark.parametrize("original_length", [3, 40, 2048, 10**6])
 @pytest.mark.parametrize("betas", [(32.0, 1.0), (5.0, 4.9)])
-def test_yarn_scaling_goes_by_index(library, d_rotary, base, original_length, betas):
+@pytest.mark.parametrize("truncate", [True, False])
+def test_yarn_scaling_goes_by_index(library, d_rotary, base, original_length, betas, truncate):
     fast, slow = betas
     found = yarn(
         library.array(rotary_frequencies(d_rotary, base=base)),
@@ -110,8 +114,9 @@ def test_yarn_scaling_goes_by_index(library, d_rotary, base, original_length, be
         original_length,
         beta_fast=fast,
         beta_slow=slow,
+        truncate=truncate,
     )
-    expected = list(by_index(d_rotary, base, 8.0, original_length, fast, slow))
+    expected = list(by_index(d_rotary, base, 8.0, original_length, fast, slow, truncate))
     np.testing.assert_allclose(library.numpy(found), expected, rtol=1e-13)
 
 
@@ -220,6 +225,7 @@ ONE, TWO = (f"frequencies must have shape (d_rotary / 2,), at least ({n},), got 
             TypeError,
             "original_length must be an integer, got float",
         ),
+        (lambda: yarn(F, truncate=None), TypeError, "truncate must be a bool, got NoneType"),
         (lambda: yarn(F, beta_slow=0), ValueError, f"beta_slow {NUMBER} 0"),
         (
             lambda: yarn(F, beta_fast=1, beta_slow=1),

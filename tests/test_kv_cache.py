@@ -15,6 +15,7 @@ from attention_ref import (
     rotary_embedding,
     scaled_dot_product_attention,
     sliding_window_mask,
+    streaming_mask,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -79,6 +80,75 @@ def test_decoding_equals_the_full_computation(library, seed, cuts, left):
             if cache is rolling:
                 rolling = longer if left is None else longer.last(left)
                 assert left is None or rolling.key.shape[-2] == min(left, stop)
+
+
+@given(seed=seeds, cuts=cuts, left=st.integers(0, LENGTH), sink_tokens=st.integers(0, 5))
+def test_streaming_equals_the_full_computation(library, seed, cuts, left, sink_tokens):
+    query, key, value = draw(seed)
+    query, key = turn(query, 0), turn(key, 0)
+    window = {"left": left, "sink_tokens": sink_tokens}
+    expected = attend(query, key, value, mask=streaming_mask(LENGTH, **window))
+    query, key, value = map(library.array, (query, key, value))
+    rolling = KVCache.empty(key, value)
+    static = StaticKVCache.empty(key, value, LENGTH)
+    for start, stop in pairwise(cuts):
+        q, k, v = (x[:, :, start:stop, :] for x in (query, key, value))
+        rolling, static = rolling.append(k, v), static.append(k, v)
+        for cache in (rolling, static):
+            output = attend(q, cache.key, cache.value, mask=cache.mask(stop - start, **window))
+            np.testing.assert_allclose(library.numpy(output), expected[:, :, start:stop], **CLOSE)
+        rolling = rolling.last(left, sink_tokens=sink_tokens)
+        assert rolling.key.shape[-2] == rolling.value.shape[-2] == min(sink_tokens + left, stop)
+        assert rolling.position == stop
+
+
+def turn_as_complex(x, positions):
+    turned = (x[:2] + 1j * x[2:]) * np.exp(1j * positions * np.array([1.0, 0.01]))
+    return np.concat([turned.real, turned.imag])
+
+
+def test_positions_within_the_cache():
+    """As StreamingLLM has them: the tokens that are kept count from 0, a gap counts nothing."""
+    query, key, value = draw(8)
+    left, sink_tokens = 3, 2
+    cache = KVCache.empty(key, value)
+    for t in range(LENGTH):
+        now = slice(t, t + 1)
+        cache = cache.append(key[:, :, now], value[:, :, now])
+        output = attend(
+            turn(query[:, :, now], cache.q_start),
+            turn(cache.key, 0),
+            cache.value,
+            mask=cache.mask(1, left=left, sink_tokens=sink_tokens),
+            bias=alibi_bias(SLOPES, 1, cache.key.shape[-2], q_start=cache.q_start),
+        )
+        cache = cache.last(left, sink_tokens=sink_tokens)
+        kept = [j for j in range(t + 1) if j < sink_tokens or j >= t - left]
+        for b, h in np.ndindex(BATCH, HEADS):
+            g = h // (HEADS // KV_HEADS)
+            turned = turn_as_complex(query[b, h, t], len(kept) - 1)
+            scores = [
+                turned @ turn_as_complex(key[b, g, j], place) / D_K**0.5
+                - SLOPES[h] * (len(kept) - 1 - place)
+                for place, j in enumerate(kept)
+            ]
+            weights = np.exp(scores) / np.exp(scores).sum()
+            np.testing.assert_allclose(output[b, h, 0], weights @ value[b, g, kept], **CLOSE)
+
+
+def test_positions_within_the_cache_differ_from_the_text_once_tokens_are_gone():
+    query, key, value = draw(9)
+    left, sink_tokens = 3, 2
+    mask = streaming_mask(LENGTH, left=left, sink_tokens=sink_tokens)
+    in_the_text = attend(turn(query, 0), turn(key, 0), value, mask=mask)
+    cache = KVCache.empty(key, value)
+    for t in range(LENGTH):
+        now = slice(t, t + 1)
+        cache = cache.append(key[:, :, now], value[:, :, now])
+        output = attend(turn(query[:, :, now], cache.q_start), turn(cache.key, 0), cache.value)
+        same = np.abs(output - in_the_text[:, :, now]).max() < 1e-12
+        assert same == (cache.q_start == t) == (t <= left + sink_tokens)
+        cache = cache.last(left, sink_tokens=sink_tokens)
 
 
 @given(seed=seeds, lengths=st.lists(st.integers(1, 7), min_size=BATCH, max_size=BATCH))
@@ -149,6 +219,13 @@ def test_the_last_tokens_keep_their_positions():
     assert cache.last(LENGTH + 1).key.shape == key.shape
     assert cache.last(0).key.shape[-2] == 0
     assert cache.last(0).append(key, value).q_start == 0
+    streaming = cache.last(3, sink_tokens=2)
+    np.testing.assert_array_equal(streaming.key, key[:, :, [0, 1, -3, -2, -1]])
+    np.testing.assert_array_equal(streaming.value, value[:, :, [0, 1, -3, -2, -1]])
+    assert (streaming.position, streaming.q_start) == (LENGTH, 5 - LENGTH)
+    assert streaming.last(3, sink_tokens=2).key.shape == streaming.key.shape
+    assert cache.last(0, sink_tokens=2).key.shape[-2] == 2
+    assert cache.last(0, sink_tokens=LENGTH + 1).key.shape == key.shape
 
 
 def test_gradients_reach_what_was_appended():
@@ -158,6 +235,9 @@ def test_gradients_reach_what_was_appended():
         gradients = torch.autograd.grad(cache.key.sum() + 2 * cache.value.sum(), (key, value))
         assert (gradients[0] == 1).all()
         assert (gradients[1] == 2).all()
+    kept = KVCache.empty(key, value).append(key, value).last(3, sink_tokens=2)
+    gradients = torch.autograd.grad(kept.key.sum(), key)
+    assert gradients[0][0, 0, :, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_appending_nothing(library):
@@ -263,6 +343,11 @@ SHAPES = "must have shape (2, 3, length, "
             "capacity must be an integer, got float",
         ),
         (lambda: GROWING.last(-1), ValueError, "length must be at least 0, got -1"),
+        (
+            lambda: GROWING.last(2, sink_tokens=1.0),
+            TypeError,
+            "sink_tokens must be an integer, got float",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):

@@ -11,6 +11,7 @@ from attention_ref import (
     padding_mask,
     prefix_mask,
     sliding_window_mask,
+    streaming_mask,
 )
 
 lengths = st.integers(0, 11)
@@ -43,6 +44,16 @@ def test_sliding_window_mask(q_len, kv_len, q_start, left, right):
     np.testing.assert_array_equal(mask, spelled_out(q_len, kv_len, q_start, visible))
 
 
+@given(q_len=lengths, kv_len=lengths, q_start=starts, left=reaches, sink_tokens=st.integers(0, 3))
+def test_streaming_mask(q_len, kv_len, q_start, left, sink_tokens):
+    def visible(i, j):
+        return j <= i and (left is None or i - j <= left or j in range(sink_tokens))
+
+    mask = streaming_mask(q_len, kv_len, left=left, sink_tokens=sink_tokens, q_start=q_start)
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, spelled_out(q_len, kv_len, q_start, visible))
+
+
 def test_a_window_looks_back_unless_told_otherwise():
     np.testing.assert_array_equal(
         sliding_window_mask(7, left=2), sliding_window_mask(7, left=2, right=0)
@@ -61,6 +72,10 @@ def test_equal_lengths_start_at_zero():
     for mask, given_start in (
         (causal_mask(5), causal_mask(5, 5, q_start=0)),
         (sliding_window_mask(5, left=1), sliding_window_mask(5, 5, left=1, q_start=0)),
+        (
+            streaming_mask(5, left=1, sink_tokens=1),
+            streaming_mask(5, 5, left=1, sink_tokens=1, q_start=0),
+        ),
         (prefix_mask(5, prefix=2), prefix_mask(5, 5, prefix=2, q_start=0)),
     ):
         np.testing.assert_array_equal(mask, given_start)
@@ -71,6 +86,7 @@ def test_a_start_a_batch_item_stacks_their_masks(library):
     for function, more in (
         (causal_mask, {}),
         (sliding_window_mask, {"left": 2, "right": 1}),
+        (streaming_mask, {"left": 1, "sink_tokens": 2}),
         (prefix_mask, {"prefix": 3}),
     ):
         mask = library.numpy(function(5, 7, q_start=library.array(start), **more))
@@ -243,6 +259,16 @@ BOTH_READINGS = (
             lambda: sliding_window_mask(2, left=1.5),
             TypeError,
             "left must be an integer, or None for no bound, got float",
+        ),
+        (
+            lambda: streaming_mask(2, left=-1, sink_tokens=1),
+            ValueError,
+            "left must be at least 0, or None for no bound, got -1",
+        ),
+        (
+            lambda: streaming_mask(2, left=None, sink_tokens=-1),
+            ValueError,
+            "sink_tokens must be at least 0, got -1",
         ),
         (lambda: prefix_mask(2, prefix=-1), ValueError, "prefix must be at least 0, got -1"),
         (lambda: prefix_mask(2, prefix=None), TypeError, "prefix must be an integer, got NoneType"),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from attention_ref import (
     causal_mask,
     expand_kv_heads,
+    grouped_query_attention,
     merge_heads,
     multi_head_attention,
     padding_mask,
@@ -58,6 +59,56 @@ def test_expand_kv_heads_repeats_neighbours(library):
     assert expanded.shape == (2, 6, 5, 7)
     for h in range(6):
         np.testing.assert_array_equal(expanded[:, h], x[:, h // 2])
+
+
+def draw_heads(seed, kv_heads):
+    shapes = (HEADS, Q_LEN, D_K), (kv_heads, KV_LEN, D_K), (kv_heads, KV_LEN, D_V)
+    return draw(seed, *((BATCH, *shape) for shape in shapes))
+
+
+@given(seed=seeds, kv_heads=st.sampled_from([1, 2, 3, 6]))
+def test_grouped_queries_read_the_head_of_their_group(library, seed, kv_heads):
+    query, key, value = draw_heads(seed, kv_heads)
+    bias, sink = draw(seed, (BATCH, HEADS, Q_LEN, KV_LEN), HEADS)
+    mask = np.random.default_rng(seed).random(bias.shape) < 0.5
+    found = grouped_query_attention(
+        *map(library.array, (query, key, value)),
+        mask=library.array(mask),
+        bias=library.array(bias),
+        sink=library.array(sink),
+        scale=0.3,
+        softcap=2.0,
+    )
+    assert found.shape == (BATCH, HEADS, Q_LEN, D_V)
+    for b, h in np.ndindex(BATCH, HEADS):
+        group = h // (HEADS // kv_heads)
+        terms = {"mask": mask[b, h], "bias": bias[b, h], "sink": sink[h]}
+        expected = scaled_dot_product_attention(
+            query[b, h], key[b, group], value[b, group], **terms, scale=0.3, softcap=2.0
+        )
+        np.testing.assert_allclose(library.numpy(found)[b, h], expected, rtol=1e-11, atol=1e-13)
+
+
+def test_as_many_key_heads_as_query_heads_is_plain_attention(library):
+    inputs = list(map(library.array, draw_heads(2, HEADS)))
+    np.testing.assert_array_equal(
+        library.numpy(grouped_query_attention(*inputs)),
+        library.numpy(scaled_dot_product_attention(*inputs)),
+    )
+
+
+@pytest.mark.parametrize("kv_heads", [1, 3])
+def test_grouped_queries_agree_with_pytorch_forward_and_backward(kv_heads):
+    inputs = [torch.asarray(x).requires_grad_() for x in draw_heads(3, kv_heads)]
+    ours = grouped_query_attention(*inputs)
+    theirs = torch.nn.functional.scaled_dot_product_attention(*inputs, enable_gqa=True)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
+    for got, expected in zip(
+        torch.autograd.grad((ours**2).sum(), inputs),
+        torch.autograd.grad((theirs**2).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-11, atol=1e-12)
 
 
 @given(seed=seeds, cross=st.booleans(), kv_heads=st.sampled_from([1, 2, 3, 6]))
@@ -233,6 +284,7 @@ def test_integers_of_numpy_do_as_numbers(library):
     np.testing.assert_array_equal(library.numpy(given_), library.numpy(plain))
 
 
+Q, KV = np.zeros((2, 6, 5, 3)), np.zeros((2, 2, 7, 3))
 X, W_Q, W_K, W_V, W_O = (np.zeros(shape) for shape in ((2, 5, 8), (8, 12), (8, 12), (8, 6), (6, 7)))
 
 
@@ -277,6 +329,41 @@ def axes_rule(name, shape):
         (lambda: expand_kv_heads(X, 3), ValueError, "kv_heads must divide heads=3, got 2"),
         (lambda: expand_kv_heads(X[:0], 3), ValueError, "kv_heads must divide heads=3, got 0"),
         (lambda: expand_kv_heads(X, None), TypeError, "heads must be an integer, got NoneType"),
+        (
+            lambda: grouped_query_attention(Q[0, 0], KV[0, 0], KV[0, 0]),
+            ValueError,
+            "query must have shape (..., heads, q_len, d_k), got (5, 3)",
+        ),
+        (
+            lambda: grouped_query_attention(Q, KV[0], KV[0]),
+            ValueError,
+            "key must have shape (2, kv_heads, kv_len, d_k=3), got (2, 7, 3)",
+        ),
+        (
+            lambda: grouped_query_attention(Q, KV[:1], KV),
+            ValueError,
+            "key must have shape (2, kv_heads, kv_len, d_k=3), got (1, 2, 7, 3)",
+        ),
+        (
+            lambda: grouped_query_attention(Q, KV[..., :2], KV),
+            ValueError,
+            "key must have shape (2, kv_heads, kv_len, d_k=3), got (2, 2, 7, 2)",
+        ),
+        (
+            lambda: grouped_query_attention(Q[:, :5], KV, KV),
+            ValueError,
+            "kv_heads must divide heads=5, got 2",
+        ),
+        (
+            lambda: grouped_query_attention(Q, KV, KV[:, :1]),
+            ValueError,
+            "value must have shape (2, kv_heads=2, kv_len=7, d_v), got (2, 1, 7, 3)",
+        ),
+        (
+            lambda: grouped_query_attention(Q, KV, KV.astype(int)),
+            TypeError,
+            "value must have a real floating dtype, got int64",
+        ),
         (
             lambda: attend(X.tolist()),
             TypeError,

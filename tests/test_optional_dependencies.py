@@ -33,11 +33,19 @@ import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "jax", "array_api_strict", "beartype"):
-            raise ModuleNotFoundError(name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
 import attention_ref
 """
+
+
+def test_the_layers_say_what_they_need():
+    done = run(f"{WITHOUT}import attention_ref.torch")
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: attention_ref.torch needs PyTorch, which is not installed: "
+        "pip install 'attention-ref[torch]'"
+    )
 
 
 def test_all_works_where_no_other_library_is_installed():

@@ -79,7 +79,7 @@ def ntk_frequency_scaling(
         array([1.    , 0.25  , 0.0625])
 
     References:
-        bloc97 2023, "NTK-aware scaled RoPE"; Peng et al. 2023 (YaRN), section 3.1, equation 16.
+        bloc97 2023, "NTK-aware scaled RoPE"; Peng et al. 2023 (YaRN), section 3.1.
     """
     xp = _check(frequencies, least=2)
     factor = as_number("factor", factor, positive=True)
@@ -155,6 +155,7 @@ def yarn_frequency_scaling(
     original_length: int,
     beta_fast: float = 32.0,
     beta_slow: float = 1.0,
+    truncate: bool = True,
 ) -> Float[Array, " pairs"]:
     r"""Slow down what turns seldom in the trained length, with a ramp over the pairs: YaRN.
 
@@ -166,7 +167,8 @@ def yarn_frequency_scaling(
     $j_\text{fast}$ and $j_\text{slow}$ are where a pair makes `beta_fast` and `beta_slow` turns
     in the trained length. This is the authors' code, which the models use. The paper's text has
     the ramp over the number of turns instead, as `llama3_frequency_scaling` has. YaRN also
-    sharpens the softmax: see `yarn_attention_factor`.
+    sharpens the softmax: see `yarn_attention_factor`. GPT-OSS has the ramp from $j_\text{fast}$
+    to $j_\text{slow}$ as they are, between the pairs: `truncate=False`.
 
     Args:
         frequencies: As made by `rotary_frequencies`, at least two. `(d_rotary / 2,)`
@@ -174,6 +176,8 @@ def yarn_frequency_scaling(
         original_length: The longest context in training.
         beta_fast: The number of turns from which a frequency stays.
         beta_slow: The number of turns up to which it is divided by the factor, below `beta_fast`.
+        truncate: Whether the ramp starts and ends at a pair, rounded outwards: the floor and the
+            ceiling above.
 
     Returns:
         The frequencies for `rotary_embedding`, in their own dtype. `(d_rotary / 2,)`
@@ -181,18 +185,21 @@ def yarn_frequency_scaling(
     Raises:
         ValueError: If a number is out of its range, or `frequencies` are fewer than two or do not
             fall.
-        TypeError: If `frequencies` is no array of real floating numbers, or a number none.
+        TypeError: If `frequencies` is no array of real floating numbers, a number none, or
+            `truncate` not a bool.
 
     Complexity: O(d_rotary) time and memory.
 
     Examples:
         >>> import numpy as np
         >>> frequencies = np.array([1.0, 0.5, 0.25, 0.125, 0.0625])
-        >>> scaled = yarn_frequency_scaling(
-        ...     frequencies, factor=2.0, original_length=50, beta_fast=6.0, beta_slow=0.7
-        ... )
+        >>> yarn = {"factor": 2.0, "original_length": 50, "beta_fast": 5.66, "beta_slow": 0.707}
+        >>> scaled = yarn_frequency_scaling(frequencies, **yarn)
         >>> (scaled / frequencies).round(3)  # 8, 4, 2, 1, 0.5 turns: the ramp is from 0 to 4
         array([1.   , 0.875, 0.75 , 0.625, 0.5  ])
+        >>> scaled = yarn_frequency_scaling(frequencies, **yarn, truncate=False)
+        >>> (scaled / frequencies).round(2)  # from 0.5 to 3.5
+        array([1.  , 0.92, 0.75, 0.58, 0.5 ])
 
     References:
         Peng et al. 2023 (YaRN), section 3.2, and `yarn_find_correction_range` in the code
@@ -205,6 +212,8 @@ def yarn_frequency_scaling(
     beta_slow = as_number("beta_slow", beta_slow, positive=True)
     if beta_fast <= beta_slow:
         raise ValueError(f"beta_fast must be above beta_slow={beta_slow}, got {beta_fast}")
+    if not isinstance(truncate, bool):
+        raise TypeError(f"truncate must be a bool, got {type(truncate).__name__}")
     if not frequencies[0] > frequencies[-1] > 0:
         raise ValueError(
             "frequencies must fall and stay above zero, "
@@ -217,8 +226,10 @@ def yarn_frequency_scaling(
     def where_it_makes(turns: float) -> Array:
         return xp.log(wide[0] * (original_length / (2 * math.pi * turns))) / ratio
 
-    start = xp.clip(xp.floor(where_it_makes(beta_fast)), 0, None)
-    stop = xp.clip(xp.ceil(where_it_makes(beta_slow)), None, 2 * pairs - 1)
+    start, stop = where_it_makes(beta_fast), where_it_makes(beta_slow)
+    if truncate:
+        start, stop = xp.floor(start), xp.ceil(stop)
+    start, stop = xp.clip(start, 0, None), xp.clip(stop, None, 2 * pairs - 1)
     width = xp.where(stop == start, 0.001, stop - start)  # never zero: then the ramp is a step
     index = floats_like([float(j) for j in range(pairs)], wide)
     kept = 1 - xp.clip((index - start) / width, 0.0, 1.0)
@@ -253,7 +264,7 @@ def yarn_attention_factor(factor: float, *, mscale: float = 1.0) -> float:
         1.1
 
     References:
-        Peng et al. 2023 (YaRN), section 3.3, equation 22.
+        Peng et al. 2023 (YaRN), definition 3, where it is $\sqrt{1/t}$.
     """
     factor = as_number("factor", factor, positive=True)
     return 0.1 * as_number("mscale", mscale) * math.log(max(factor, 1.0)) + 1.0

@@ -14,7 +14,7 @@ from attention_ref._checks import (
     require_dtype_of,
     require_shape,
 )
-from attention_ref._masks import sliding_window_mask
+from attention_ref._masks import streaming_mask
 
 
 class KVCache(NamedTuple):
@@ -27,7 +27,15 @@ class KVCache(NamedTuple):
 
     $$O_t = \operatorname{attention}(q_t,\; K_{0..t},\; V_{0..t})$$
 
-    A rolling cache, for attention in a window, is `append`, then attend, then `last(left)`.
+    A rolling cache, for attention in a window, is `append`, then attend, then `last(left)`. A
+    streaming cache keeps the first tokens too: `last(left, sink_tokens=4)`.
+
+    Keys that are turned by `position` before they are appended have their places in the text, and
+    decoding equals the full computation under `streaming_mask`. StreamingLLM has places within
+    the cache, so that no distance exceeds what the model was trained for: append keys as they
+    are, one token at a time; then turn the query by `q_start` and all of `key` from 0, each time
+    anew. The two differ in the sink tokens alone, once others are gone. `alibi_bias` with
+    `q_start` counts within the cache.
 
     Attributes:
         key: The keys that are kept. `(*batch, kv_heads, kv_len, d_k)`
@@ -51,7 +59,8 @@ class KVCache(NamedTuple):
 
     References:
         Shazeer 2019, section 2.4 (incremental decoding). Jiang et al. 2023 (Mistral 7B), section
-        2 (rolling buffer).
+        2 (rolling buffer). Xiao et al. 2024 (StreamingLLM), section 3.2 (sink tokens, positions
+        within the cache).
     """
 
     key: Float[Array, "*batch kv_heads kv_len d_k"]
@@ -80,25 +89,37 @@ class KVCache(NamedTuple):
             self.position + key.shape[-2],
         )
 
-    def last(self, length: int) -> "KVCache":
+    def last(self, length: int, *, sink_tokens: int = 0) -> "KVCache":
         """Return the cache with the last tokens alone, as many as a window of the next needs.
 
         Positions go on counting from the start of the sequence. For a window with `left` earlier
-        positions keep `left` tokens: the next brings its own. Attend before, since `q_start`
-        counts from the first key that is left and may end up negative.
+        positions keep `left` tokens: the next brings its own. As many as `sink_tokens` of the
+        first stay before them. Attend before, since `q_start` counts the keys that are left and
+        may end up negative.
         """
         length = as_integer("length", length, least=0)
-        gone = max(self.key.shape[-2] - length, 0)
-        return self._replace(
-            key=self.key[..., gone:, :],
-            value=self.value[..., gone:, :],
-            q_start=self.q_start - gone,
+        first = as_integer("sink_tokens", sink_tokens, least=0)
+        gone = max(self.key.shape[-2] - first - length, 0)
+        if gone == 0:
+            return self
+        xp = array_namespace(key=self.key)
+        key, value = (
+            xp.concat([x[..., :first, :], x[..., first + gone :, :]], axis=-2)
+            for x in (self.key, self.value)
         )
+        return self._replace(key=key, value=value, q_start=self.q_start - gone)
 
-    def mask(self, q_len: int, *, left: int | None = None) -> Bool[Array, "q_len kv_len"]:
+    def mask(
+        self, q_len: int, *, left: int | None = None, sink_tokens: int = 0
+    ) -> Bool[Array, "q_len kv_len"]:
         """Return the causal mask of the last append's queries; with `left`, in that window."""
-        return sliding_window_mask(
-            q_len, self.key.shape[-2], left=left, q_start=self.q_start, like=self.key
+        return streaming_mask(
+            q_len,
+            self.key.shape[-2],
+            left=left,
+            sink_tokens=sink_tokens,
+            q_start=self.q_start,
+            like=self.key,
         )
 
 
@@ -129,9 +150,6 @@ class StaticKVCache(NamedTuple):
         >>> cache.mask(1)[:, 0, 0].astype(int)
         array([[1, 1, 1, 0],
                [1, 1, 0, 0]])
-
-    References:
-        Pope et al. 2022, "Efficiently scaling transformer inference", section 3.3.
     """
 
     key: Float[Array, "*batch kv_heads capacity d_k"]
@@ -202,11 +220,16 @@ class StaticKVCache(NamedTuple):
         return StaticKVCache(key, value, self.position, position)
 
     def mask(
-        self, q_len: int, *, left: int | None = None
+        self, q_len: int, *, left: int | None = None, sink_tokens: int = 0
     ) -> Bool[Array, "*batch 1 q_len capacity"]:
         """Return the causal mask of the last append's queries; with `left`, in that window."""
-        mask = sliding_window_mask(
-            q_len, self.key.shape[-2], left=left, q_start=self.q_start, like=self.key
+        mask = streaming_mask(
+            q_len,
+            self.key.shape[-2],
+            left=left,
+            sink_tokens=sink_tokens,
+            q_start=self.q_start,
+            like=self.key,
         )
         return mask[..., None, :, :]
 

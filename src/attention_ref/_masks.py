@@ -130,6 +130,59 @@ def sliding_window_mask(
     return mask
 
 
+def streaming_mask(
+    q_len: int,
+    kv_len: int | None = None,
+    *,
+    left: int | None,
+    sink_tokens: int,
+    q_start: int | Integer[Array, "*batch"] | None = None,
+    like: Array | None = None,
+) -> Bool[Array, "*batch q_len kv_len"]:
+    r"""Let each query see a window of the keys before it, and always the first ones.
+
+    $$M_{ij} = [\, j \le q_\text{start} + i \,] \land \left(
+    [\, q_\text{start} + i - j \le \text{left} \,] \lor [\, j < \text{sink tokens} \,]\right)$$
+
+    Trained models park weight on the first tokens, and fail once a window has left them behind;
+    with some of them in sight, commonly four, they go on. These are tokens, each with a key and a
+    value, and not the `sink` of attention, which is a logit without either.
+
+    Args:
+        q_len: The number of queries.
+        kv_len: The number of keys; None is `q_len`.
+        left: How many positions before its own a query sees; None is all.
+        sink_tokens: How many of the first keys each query sees that does not stand before them.
+        q_start: The position of the first query among the keys, as in `causal_mask`.
+        like: An array whose library and device the mask takes, as in `causal_mask`.
+
+    Returns:
+        True where a query may attend. `(*batch, q_len, kv_len)`
+
+    Raises:
+        ValueError: If a count is negative, or the lengths differ and `q_start` does not say how
+            they align.
+        TypeError: If a length, a count or `q_start` is not an integer.
+
+    Complexity: O(q_len * kv_len) time and memory for each batch item.
+
+    Examples:
+        >>> streaming_mask(5, left=1, sink_tokens=1).astype(int)
+        array([[1, 0, 0, 0, 0],
+               [1, 1, 0, 0, 0],
+               [1, 1, 1, 0, 0],
+               [1, 0, 1, 1, 0],
+               [1, 0, 0, 1, 1]])
+
+    References:
+        Xiao et al. 2024 (StreamingLLM), section 3.2.
+    """
+    keys, ahead = relative_positions(q_len, kv_len, q_start, like)
+    sinks = keys < as_integer("sink_tokens", sink_tokens, least=0)
+    window = sliding_window_mask(q_len, kv_len, left=left, q_start=q_start, like=like)
+    return window | (sinks & (ahead <= 0))
+
+
 def padding_mask(lengths: Integer[Array, "*batch"], kv_len: int) -> Bool[Array, "*batch 1 kv_len"]:
     r"""Let every query see the first keys of its sequence, as many as the sequence is long.
 

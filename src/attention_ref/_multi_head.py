@@ -56,7 +56,7 @@ def split_heads(
     heads = as_integer("heads", heads, least=1)
     require_shape("x", x, x.ndim >= 2, "(..., length, d_model)")
     *batch, length, d_model = x.shape
-    _require_division("heads", heads, "d_model", d_model)
+    require_division("heads", heads, "d_model", d_model)
     return xp.moveaxis(xp.reshape(x, (*batch, length, heads, d_model // heads)), -2, -3)
 
 
@@ -131,8 +131,87 @@ def expand_kv_heads(
     heads = as_integer("heads", heads, least=1)
     require_shape("x", x, x.ndim >= 3, "(..., kv_heads, kv_len, d)")
     kv_heads = x.shape[-3]
-    _require_division("kv_heads", kv_heads, "heads", heads)
+    require_division("kv_heads", kv_heads, "heads", heads)
     return xp.repeat(x, heads // kv_heads, axis=-3)
+
+
+def grouped_query_attention(
+    query: Float[Array, "*batch heads q_len d_k"],
+    key: Float[Array, "*batch kv_heads kv_len d_k"],
+    value: Float[Array, "*batch kv_heads kv_len d_v"],
+    *,
+    mask: Bool[Array, "..."] | None = None,
+    bias: Float[Array, "..."] | None = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    sink: Float[Array, "..."] | None = None,
+) -> Float[Array, "*batch heads q_len d_v"]:
+    r"""Attend with more query heads than key and value heads: neighbours share one.
+
+    $$\text{head}_h = \operatorname{attention}(Q_h, K_g, V_g), \qquad
+    g = \lfloor h / (\text{heads} / \text{kv heads}) \rfloor$$
+
+    One key and value head for all is multi-query attention; as many as query heads is
+    `scaled_dot_product_attention`. `kv_heads` is read off `key`, so no argument turns this on.
+
+    Args:
+        query: What each position looks for. `(*batch, heads, q_len, d_k)`
+        key: What each position offers to be found by; `kv_heads` divides `heads`.
+            `(*batch, kv_heads, kv_len, d_k)`
+        value: What each position hands over. `(*batch, kv_heads, kv_len, d_v)`
+        mask: As in `scaled_dot_product_attention`, like all that follow; it meets the query heads.
+        bias: Added to the scores.
+        scale: What the dot products are multiplied by; None is $1 / \sqrt{d_k}$.
+        softcap: The bound that the scores approach, or None.
+        sink: One logit in the denominator for each query head, or None.
+
+    Returns:
+        One vector a query head and position, in the dtype of `value`. `(*batch, heads, q_len, d_v)`
+
+    Raises:
+        ValueError: If `kv_heads` does not divide `heads`, or shapes do not fit together.
+        TypeError: If a dtype is wrong, above all a mask that is not boolean.
+
+    Complexity: O(heads * q_len * kv_len * (d_k + d_v)) time, as with a key head for each query
+        head: what shrinks is the cache. O(heads * kv_len * (q_len + d_k + d_v)) memory, as the
+        shared heads are repeated here.
+
+    Examples:
+        >>> import numpy as np
+        >>> query, key = np.zeros((4, 1, 1)), np.zeros((2, 1, 1))
+        >>> grouped_query_attention(query, key, np.array([[[3.0]], [[5.0]]])).ravel()
+        array([3., 3., 5., 5.])
+
+    References:
+        Ainslie et al. 2023 (grouped-query attention), section 2.2, figure 2. Shazeer 2019
+        (multi-query attention).
+    """
+    check_grouped_heads(query, key, value)
+    heads = query.shape[-3]
+    return scaled_dot_product_attention(
+        query,
+        expand_kv_heads(key, heads),
+        expand_kv_heads(value, heads),
+        mask=mask,
+        bias=bias,
+        scale=scale,
+        softcap=softcap,
+        sink=sink,
+    )
+
+
+def check_grouped_heads(query: Array, key: Array, value: Array) -> Any:
+    """Check what attention with shared heads asks of the three, and return their library."""
+    xp = array_namespace(query=query, key=key, value=value)
+    require_shape("query", query, query.ndim >= 3, "(..., heads, q_len, d_k)")
+    *batch, heads, _, d_k = query.shape
+    fits = key.ndim == query.ndim and [*key.shape[:-3], key.shape[-1]] == [*batch, d_k]
+    require_shape("key", key, fits, f"({listed(batch)}kv_heads, kv_len, d_k={d_k})")
+    *_, kv_heads, kv_len, _ = key.shape
+    require_division("kv_heads", kv_heads, "heads", heads)
+    fits = value.ndim == key.ndim and list(value.shape[:-1]) == [*batch, kv_heads, kv_len]
+    require_shape("value", value, fits, f"({listed(batch)}{kv_heads=}, {kv_len=}, d_v)")
+    return xp
 
 
 def multi_head_attention(
@@ -213,8 +292,8 @@ def multi_head_attention(
     kv_heads = heads if kv_heads is None else as_integer("kv_heads", kv_heads, least=1)
     context = x if context is None else context
     weights = {"w_q": w_q, "w_k": w_k, "w_v": w_v, "w_o": w_o}
-    xp = _check_inputs(x, context, weights, heads, kv_heads)
-    _check_axes(x, mask=mask, bias=bias)
+    xp = check_inputs(x, context, weights, heads, kv_heads)
+    check_axes(x, mask=mask, bias=bias)
     dtype = working_dtype(xp, x)
     source, context, w_q, w_k, w_v, w_o = (
         xp.astype(array, dtype) for array in (x, context, w_q, w_k, w_v, w_o)
@@ -222,27 +301,20 @@ def multi_head_attention(
     query = split_heads(isolated_matmul(xp, source, w_q), heads)
     key = split_heads(isolated_matmul(xp, context, w_k), kv_heads)
     value = split_heads(isolated_matmul(xp, context, w_v), kv_heads)
-    attended = scaled_dot_product_attention(
-        query,
-        expand_kv_heads(key, heads),
-        expand_kv_heads(value, heads),
-        mask=mask,
-        bias=bias,
-        scale=scale,
-        softcap=softcap,
-        sink=sink,
+    attended = grouped_query_attention(
+        query, key, value, mask=mask, bias=bias, scale=scale, softcap=softcap, sink=sink
     )
     output = isolated_matmul(xp, merge_heads(attended), w_o)
     return xp.astype(output, x.dtype)
 
 
-def _check_inputs(
+def check_inputs(
     x: Array, context: Array, weights: dict[str, Array], heads: int, kv_heads: int
 ) -> Any:
     xp = array_namespace(x=x, context=context, **weights)
     require_dtype(xp, "real floating", x=x)
     require_dtype_of("x", x, context=context, **weights)
-    _require_division("kv_heads", kv_heads, "heads", heads)
+    require_division("kv_heads", kv_heads, "heads", heads)
     require_shape("x", x, x.ndim >= 2, "(..., q_len, d_model)")
     *batch, _, d_model = x.shape
     fits = context.ndim == x.ndim and list(context.shape[:-2]) == batch
@@ -266,7 +338,7 @@ def _is_matrix(weight: Array, rows: int, divisor: int) -> bool:
     return bool(weight.ndim == 2 and weight.shape[0] == rows and weight.shape[1] % divisor == 0)
 
 
-def _check_axes(x: Array, **arrays: Array | None) -> None:
+def check_axes(x: Array, **arrays: Array | None) -> None:
     array_namespace(x=x, **arrays)
     for name, array in arrays.items():
         if array is not None and 2 < array.ndim < x.ndim + 1:
@@ -277,6 +349,6 @@ def _check_axes(x: Array, **arrays: Array | None) -> None:
             )
 
 
-def _require_division(name: str, divisor: int, of: str, number: int) -> None:
+def require_division(name: str, divisor: int, of: str, number: int) -> None:
     if divisor == 0 or number % divisor:
         raise ValueError(f"{name} must divide {of}={number}, got {divisor}")

@@ -160,8 +160,8 @@ def rotary_embedding(
                [-2.,  0.,  1.,  0.]])
 
     References:
-        Su et al. 2021 (RoFormer), section 3.2.2, equation 34. Black et al. 2022 (GPT-NeoX-20B),
-        section 2.1.1 (a part of the features).
+        Su et al. 2021 (RoFormer), section 3.2.2, equation 15. Black et al. 2022 (GPT-NeoX-20B)
+        (a part of the features).
     """
     xp = array_namespace(x=x, frequencies=frequencies)
     require_dtype(xp, "real floating", x=x, frequencies=frequencies)

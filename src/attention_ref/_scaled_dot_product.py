@@ -208,7 +208,7 @@ def scaled_dot_product_attention(
 
     References:
         Vaswani et al. 2017, section 3.2.1, equation 1. Gemma Team 2024 (Gemma 2), section 2
-        (soft cap). Xiao et al. 2024, section 3.2 (sink).
+        (soft cap). Xiao et al. 2024, section 3.3 (sink).
     """
     return attention_stages(
         query, key, value, mask=mask, bias=bias, scale=scale, softcap=softcap, sink=sink

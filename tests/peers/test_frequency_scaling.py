@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from transformers import LlamaConfig
+from transformers import GptOssConfig, LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from attention_ref import (
@@ -27,9 +27,9 @@ def theirs(rope_type, d_k, base, longest=4096, length=None, **parameters):
     return frequencies.numpy(), factor
 
 
-def assert_equal_to_float32(found, expected):
+def assert_equal_to_float32(found, expected, roundings=6.0):
     # Their frequencies are computed in float32: a power, a quotient, and a mean of two.
-    np.testing.assert_allclose(found, expected, rtol=6 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(found, expected, rtol=roundings * np.finfo(np.float32).eps)
 
 
 HEADS = pytest.mark.parametrize("d_k", [4, 16, 64, 80, 128])
@@ -61,11 +61,12 @@ class TestEveryScaling:
         frequencies = rotary_frequencies(d_k, base=base)
         found = llama3_frequency_scaling(frequencies, original_length=original_length, **parameters)
         # The share kept is a difference of numbers up to 4, whose rounding the factor magnifies.
-        np.testing.assert_allclose(found, expected, rtol=20 * np.finfo(np.float32).eps)
+        assert_equal_to_float32(found, expected, 20.0)
 
     @pytest.mark.parametrize("original_length", [50, 2048, 131072])
     @pytest.mark.parametrize("betas", [(32.0, 1.0), (8.0, 2.5)])
-    def test_yarn(self, d_k, base, factor, original_length, betas):
+    @pytest.mark.parametrize("truncate", [True, False])
+    def test_yarn(self, d_k, base, factor, original_length, betas, truncate):
         fast, slow = betas
         expected, attention_factor = theirs(
             "yarn",
@@ -75,6 +76,7 @@ class TestEveryScaling:
             beta_fast=fast,
             beta_slow=slow,
             original_max_position_embeddings=original_length,
+            truncate=truncate,
         )
         for dtype in (np.float32, np.float64):
             frequencies = rotary_frequencies(d_k, base=base).astype(dtype)
@@ -84,9 +86,30 @@ class TestEveryScaling:
                 original_length=original_length,
                 beta_fast=fast,
                 beta_slow=slow,
+                truncate=truncate,
             )
-            assert_equal_to_float32(found, expected)
+            # Between the pairs, the ramp's ends are rounded too, and the factor magnifies that.
+            roundings = 6.0 if truncate else 6 + 3 * factor
+            assert_equal_to_float32(found, expected, roundings)
         assert yarn_attention_factor(factor) == pytest.approx(attention_factor, rel=1e-15)
+
+
+def test_yarn_of_gpt_oss_begins_and_ends_between_pairs():
+    config = GptOssConfig()
+    parameters = config.rope_parameters
+    assert parameters["truncate"] is False
+    expected, attention_factor = ROPE_INIT_FUNCTIONS["yarn"](config, "cpu")
+    frequencies = rotary_frequencies(config.head_dim, base=parameters["rope_theta"])
+    options = {
+        "factor": parameters["factor"],
+        "original_length": parameters["original_max_position_embeddings"],
+        "beta_fast": parameters["beta_fast"],
+        "beta_slow": parameters["beta_slow"],
+    }
+    found = yarn_frequency_scaling(frequencies, **options, truncate=False)
+    assert_equal_to_float32(found, expected.numpy())
+    assert abs(yarn_frequency_scaling(frequencies, **options) / found - 1).max() > 0.1
+    assert yarn_attention_factor(options["factor"]) == pytest.approx(attention_factor, rel=1e-15)
 
 
 def test_yarn_attention_factor_with_deepseeks_two_weights():
