@@ -116,7 +116,7 @@ def test_learn_pages_follow_the_template(path: Path):
         ("```python\n", "```python\n# " + "x" * 77 + "\n", "line has at most 78 columns, got 79"),
         ("codeblocks:figure", "codeblocks:fugure", "figures must be 1 to 3, got 0"),
         ("\n- ", "\n- One.\n- Two.\n- Three.\n- Four.\n- Five.\n- ", "references must be"),
-        ("\n**1. ", "\n**1. a**\n\n**1. ", "exercises must be two or three"),
+        ("\n**1. ", "\n**1. a**\n\n**1. b**\n\n**1. ", "exercises must be two or three"),
     ],
 )
 def test_a_departure_from_the_template_is_named(old: str, new: str, fault: str):
