@@ -15,22 +15,11 @@ import torch
 from onnx.backend.test.case.node import attention  # noqa: F401  # makes its cases
 from onnx.reference import ReferenceEvaluator
 
-from attention_ref import (
-    KVCache,
-    attention_stages,
-    causal_mask,
-    expand_kv_heads,
-    merge_heads,
-    padding_mask,
-    sliding_window_mask,
-    split_heads,
-)
+from attention_ref import interop
 
 EXPANDED = "_expanded"
 CASES = {c.name: c for c in onnx_cases._NodeTestCases if c.name.startswith("test_attention")}
 NAMES = [name for name in CASES if not name.endswith(EXPANDED)]
-# What qk_matmul_output_mode counts through.
-MODES = ("scores", "capped", "biased", "weights")
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT = onnx.TensorProto.FLOAT
 DOUBLE = onnx.TensorProto.DOUBLE
@@ -65,78 +54,14 @@ def named(names, arrays):
     return dict(zip(filter(None, names), arrays, strict=True))
 
 
-def as_mask_and_bias(operand, kv_len):
-    """Fill an attn_mask up to the keys, which hides what it falls short of."""
-    if operand is None:
-        return None, None
-    short = [(0, 0)] * (operand.ndim - 1) + [(0, kv_len - operand.shape[-1])]
-    if operand.dtype == np.bool_:
-        return np.pad(operand, short, constant_values=False), None
-    return None, np.pad(operand, short, constant_values=-np.inf)
-
-
 def attention_as_in_onnx(library, case, inputs):
     """Answer as the operator does, whatever it is given: the outputs by name."""
     (node,) = case.model.graph.node
-    given = attributes(node)
     arrays = named(node.input, inputs)
     dtype = arrays["Q"].dtype
-    if given.pop("softmax_precision", FLOAT) == DOUBLE:
-        arrays = {k: v.astype(np.float64) if is_float(v) else v for k, v in arrays.items()}
-    attn_mask = arrays.pop("attn_mask", None)
     arrays = {name: to_library(library, array) for name, array in arrays.items()}
-    query, key, value = (arrays.pop(name) for name in "QKV")
-    past = arrays.pop("past_key", None), arrays.pop("past_value", None)
-    lengths = arrays.pop("nonpad_kv_seqlen", None)
-    assert not arrays
-
-    packed = query.ndim == 3
-    if packed:
-        query = split_heads(query, given.pop("q_num_heads"))
-        kv_heads = given.pop("kv_num_heads")
-        key, value = split_heads(key, kv_heads), split_heads(value, kv_heads)
-    cache = KVCache.empty(key, value)
-    if past[0] is not None:
-        cache = cache.append(*past)
-    cache = cache.append(key, value)
-
-    heads, q_len, _ = query.shape[1:]
-    kv_len = cache.key.shape[-2]
-    attn_mask, bias = as_mask_and_bias(attn_mask, kv_len)
-    mask = library.array(np.ones((1, 1), dtype=bool))
-    if attn_mask is not None:
-        mask = mask & library.array(attn_mask)
-    start = {"q_start": cache.q_start, "like": query}
-    if lengths is not None:
-        mask = mask & padding_mask(lengths, kv_len)[:, None, :, :]
-        start = {"q_start": lengths - q_len}
-    windows = []
-    if given.pop("is_causal", 0):
-        windows.append(causal_mask(q_len, kv_len, **start))
-    sides = [given.pop(f"{side}_window_size", -1) for side in ("left", "right")]
-    left, right = (None if side == -1 else side for side in sides)
-    windows.append(sliding_window_mask(q_len, kv_len, left=left, right=right, **start))
-    for window in windows:
-        mask = mask & (window if lengths is None else window[:, None, :, :])
-
-    mode = MODES[given.pop("qk_matmul_output_mode", 0)]
-    stages = attention_stages(
-        query,
-        expand_kv_heads(cache.key, heads),
-        expand_kv_heads(cache.value, heads),
-        mask=mask,
-        bias=None if bias is None else to_library(library, bias),
-        scale=given.pop("scale", None),
-        softcap=given.pop("softcap", None),
-    )
-    assert not given
-    outputs = {
-        "Y": merge_heads(stages.output) if packed else stages.output,
-        "present_key": cache.key,
-        "present_value": cache.value,
-        "qk_matmul_output": getattr(stages, mode),
-    }
-    return {name: to_numpy(library, array, dtype) for name, array in outputs.items()}
+    found = interop.onnx.attention(**arrays, **attributes(node))
+    return {name: to_numpy(library, array, dtype) for name, array in found._asdict().items()}
 
 
 def widened(message):

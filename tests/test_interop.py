@@ -1,0 +1,382 @@
+"""The adapters without the libraries: their edges by hand, on every array library, and the docs."""
+
+import doctest
+import importlib
+import inspect
+import re
+
+import array_api_compat
+import numpy as np
+import pytest
+
+from attention_ref import interop
+from attention_ref.interop.__main__ import LIBRARIES, tables, updated
+from attention_ref.interop._conventions import DOCUMENTED, MISSING, QUESTIONS, RUN, Answer
+
+BATCH, HEADS, KV_HEADS, Q_LEN, KV_LEN, D = 2, 6, 3, 5, 7, 11
+NEGATIVE = -1e30  # what adding it to a score leaves of the score: nothing
+LENGTH_FIRST = {"jax", "keras", "flash_attn"}
+
+
+def draw(seed, *shape):
+    return 2 * np.random.default_rng(seed).standard_normal(shape)
+
+
+def draw_inputs(kv_heads=KV_HEADS):
+    return (
+        draw(1, BATCH, HEADS, Q_LEN, D),
+        draw(2, BATCH, kv_heads, KV_LEN, D),
+        draw(3, BATCH, kv_heads, KV_LEN, D),
+    )
+
+
+def by_hand(query, key, value, added=0.0, sink=None, softcap=None):
+    """Average in plain NumPy: the heads repeated, everything added to the scores."""
+    group = query.shape[1] // key.shape[1]
+    key, value = np.repeat(key, group, axis=1), np.repeat(value, group, axis=1)
+    scores = query @ key.swapaxes(-1, -2) / np.sqrt(query.shape[-1])
+    scores = scores if softcap is None else softcap * np.tanh(scores / softcap)
+    scores = scores + added
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    total = powers.sum(-1, keepdims=True)
+    if sink is not None:
+        total = total + np.exp(sink[:, None, None] - scores.max(-1, keepdims=True))
+    return powers / total @ value
+
+
+def call(library, name, arrays, **options):
+    """Call an adapter in its own layout, and return its output with the heads first."""
+
+    def given(x):
+        return library.array(x) if isinstance(x, np.ndarray) else x
+
+    adapter = interop.ADAPTERS[name]
+    if name in LENGTH_FIRST:
+        arrays = [x.swapaxes(1, 2) for x in arrays]
+    if name == "torch_mha":
+        arrays = [x.swapaxes(1, 2).reshape(BATCH, x.shape[2], -1) for x in arrays]
+        options["num_heads"] = HEADS
+    if name in {"torch", "flex"}:
+        options["enable_gqa"] = True
+    if name == "mlx":
+        options["scale"] = D**-0.5
+    if name == "transformers":
+        options = {"attention_mask": None, "scaling": D**-0.5} | options
+    output = adapter(*map(given, arrays), **{k: given(x) for k, x in options.items()})
+    output = library.numpy(output[0] if isinstance(output, tuple) else output)
+    if name == "torch_mha":
+        output = output.reshape(BATCH, Q_LEN, HEADS, -1)
+    heads_last = LENGTH_FIRST | {"torch_mha", "transformers"}
+    return output.swapaxes(1, 2) if name in heads_last else output
+
+
+def kv_heads_of(name):
+    return HEADS if name == "torch_mha" else KV_HEADS
+
+
+@pytest.mark.parametrize("name", interop.ADAPTERS)
+def test_without_options_all_give_the_same(library, name):
+    arrays = draw_inputs(kv_heads_of(name))
+    np.testing.assert_allclose(call(library, name, arrays), by_hand(*arrays), rtol=1e-12)
+
+
+def corner(first):
+    return np.where(np.arange(KV_LEN) <= np.arange(Q_LEN)[:, None] + first, 0.0, NEGATIVE)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "first"),
+    [
+        ("torch", {"is_causal": True}, 0),
+        ("jax", {"is_causal": True}, 0),
+        ("keras", {"is_causal": True}, 0),
+        ("onnx", {"is_causal": 1}, 0),
+        ("onnx", {"is_causal": 1, "nonpad_kv_seqlen": np.array([KV_LEN] * 2)}, KV_LEN - Q_LEN),
+        ("mlx", {"mask": "causal"}, KV_LEN - Q_LEN),
+        ("flash_attn", {"causal": True}, KV_LEN - Q_LEN),
+    ],
+)
+def test_where_causal_begins(library, name, options, first):
+    arrays = draw_inputs()
+    expected = by_hand(*arrays, corner(first))
+    np.testing.assert_allclose(call(library, name, arrays, **options), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "left", "right", "first"),
+    [
+        ("jax", {"local_window_size": 2}, 2, 2, 0),
+        ("jax", {"local_window_size": (3, 1)}, 3, 1, 0),
+        ("onnx", {"left_window_size": 1}, 1, KV_LEN, 0),
+        ("onnx", {"right_window_size": 0}, KV_LEN, 0, 0),
+        ("flash_attn", {"window_size": (2, 1)}, 2, 1, KV_LEN - Q_LEN),
+        ("flash_attn", {"window_size": (-1, 1)}, KV_LEN, 1, KV_LEN - Q_LEN),
+    ],
+)
+def test_what_a_window_is(library, name, options, left, right, first):
+    arrays = draw_inputs()
+    ahead = np.arange(KV_LEN) - np.arange(Q_LEN)[:, None] - first
+    added = np.where((ahead >= -left) & (ahead <= right), 0.0, NEGATIVE)
+    expected = by_hand(*arrays, added)
+    np.testing.assert_allclose(call(library, name, arrays, **options), expected, rtol=1e-12)
+
+
+MASK = np.random.default_rng(4).random((Q_LEN, KV_LEN)) < 0.5
+MASK[:, 0] = True
+MASK[2] = False
+ADDED = np.where(MASK, 0.0, NEGATIVE)
+SEEN = np.arange(Q_LEN) != 2
+
+
+def masked(name, hidden=MASK):
+    """Return the options that hide in the convention's own form."""
+    four = hidden[None, None]
+    number = np.where(hidden, 0.0, float(np.finfo(np.float64).min))
+    return {
+        "torch": {"attn_mask": hidden},
+        "torch_mha": {"attn_mask": ~hidden},
+        "jax": {"mask": four},
+        "keras": {"mask": four},
+        "onnx": {"attn_mask": hidden},
+        "mlx": {"mask": hidden},
+        "transformers": {"attention_mask": number},
+    }[name]
+
+
+MASKED = ["torch", "torch_mha", "jax", "keras", "onnx", "mlx", "transformers"]
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_a_mask_and_a_query_that_may_see_nothing(library, name):
+    arrays = draw_inputs(kv_heads_of(name))
+    found = call(library, name, arrays, **masked(name))
+    expected = by_hand(*arrays, ADDED)
+    np.testing.assert_allclose(found[:, :, SEEN], expected[:, :, SEEN], rtol=1e-12)
+    group = HEADS // kv_heads_of(name)
+    mean = np.repeat(arrays[2], group, axis=1).mean(axis=2)
+    nothing = {"torch": 0.0, "onnx": 0.0, "torch_mha": np.nan}.get(name, mean)
+    nothing = np.broadcast_to(nothing, mean.shape)
+    np.testing.assert_allclose(found[:, :, 2], nothing, rtol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", [name for name in MASKED if name != "transformers"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_hidden_changes_nothing_where_the_library_may_give_nan(library, name, bad):
+    arrays = draw_inputs(kv_heads_of(name))
+    mask = MASK.copy()
+    mask[:, -1] = False
+    clean = call(library, name, arrays, **masked(name, mask))
+    for spoilt in arrays[1:]:
+        spoilt[:, :, -1] = bad
+    found = call(library, name, arrays, **masked(name, mask))
+    np.testing.assert_array_equal(found[:, :, SEEN], clean[:, :, SEEN])
+
+
+@pytest.mark.parametrize("name", ["onnx", "flash_attn", "transformers"])
+def test_the_cap_comes_before_what_is_added(library, name):
+    arrays = draw_inputs()
+    slopes = np.abs(draw(5, HEADS))
+    distance = np.abs(np.arange(KV_LEN) - np.arange(Q_LEN)[:, None] - (KV_LEN - Q_LEN))
+    added = -slopes[:, None, None] * distance
+    term = {"onnx": "attn_mask", "flash_attn": "alibi_slopes", "transformers": "attention_mask"}
+    options = {term[name]: slopes if name == "flash_attn" else added, "softcap": 3.0}
+    expected = by_hand(*arrays, added, softcap=3.0)
+    np.testing.assert_allclose(call(library, name, arrays, **options), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "term"), [("mlx", "sinks"), ("transformers", "s_aux")])
+def test_a_sink(library, name, term):
+    arrays, sink = draw_inputs(), draw(6, HEADS)
+    expected = by_hand(*arrays, sink=sink)
+    np.testing.assert_allclose(call(library, name, arrays, **{term: sink}), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["jax", "keras"])
+def test_a_boolean_bias_is_added_as_0_and_1(library, name):
+    arrays = draw_inputs()
+    expected = by_hand(*arrays, MASK.astype(float))
+    found = call(library, name, arrays, bias=MASK[None, None])
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_functions_of_flex_see_scores_and_indices(library):
+    arrays = draw_inputs()
+    slopes = library.array(np.abs(draw(5, HEADS)))
+    xp = array_api_compat.array_namespace(slopes)
+
+    def score_mod(score, b, h, q_idx, kv_idx):
+        distance = xp.astype((q_idx - kv_idx) * b, score.dtype)
+        return score - xp.reshape(slopes, h.shape) * distance
+
+    def mask_mod(b, h, q_idx, kv_idx):
+        return (kv_idx <= q_idx + h) & (q_idx != 3)
+
+    b, h, q, k = np.ogrid[:BATCH, :HEADS, :Q_LEN, :KV_LEN]
+    added = -library.numpy(slopes)[h] * (q - k) * b + np.where(k <= q + h, 0.0, NEGATIVE)
+    expected = by_hand(*arrays, added)
+    expected[:, :, 3] = 0
+    found = call(library, "flex", arrays, score_mod=score_mod, block_mask=mask_mod)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", interop.ADAPTERS)
+def test_half_stays_half(name):
+    arrays = [x.astype(np.float16) for x in draw_inputs(kv_heads_of(name))]
+    layout = [x.swapaxes(1, 2) for x in arrays] if name in LENGTH_FIRST else arrays
+    if name == "torch_mha":
+        layout = [x.swapaxes(1, 2).reshape(BATCH, x.shape[2], -1) for x in arrays]
+    extra = {
+        "torch": {"enable_gqa": True},
+        "flex": {"enable_gqa": True},
+        "torch_mha": {"num_heads": HEADS},
+        "mlx": {"scale": 1.0},
+        "transformers": {"attention_mask": None, "scaling": 1.0},
+    }
+    output = interop.ADAPTERS[name](*layout, **extra.get(name, {}))
+    assert (output[0] if isinstance(output, tuple) else output).dtype == np.float16
+
+
+X = np.zeros((2, 2, 3, 4))
+
+
+@pytest.mark.no_shape_checks
+@pytest.mark.parametrize(
+    ("attempt", "line"),
+    [
+        (
+            lambda: interop.torch.scaled_dot_product_attention(X, X, X, MASK, is_causal=True),
+            "attn_mask must be None beside is_causal=True, as in PyTorch's "
+            "scaled_dot_product_attention, got both",
+        ),
+        (
+            lambda: interop.torch.scaled_dot_product_attention(X, X, X, None, 0.5),
+            "dropout_p must be 0, as no other answer is drawn, got 0.5",
+        ),
+        (
+            lambda: interop.torch.multi_head_attention(*[X[0]] * 3, is_causal=True, num_heads=2),
+            "attn_mask must be given beside is_causal=True, as in PyTorch's MultiheadAttention, "
+            "got None",
+        ),
+        (
+            lambda: interop.torch.flex_attention(X, X[:, :1], X[:, :1]),
+            "key must have heads=2 unless enable_gqa=True, as in PyTorch's flex_attention, got 1",
+        ),
+        (
+            lambda: interop.jax.dot_product_attention(X, X, X[..., :3]),
+            "value must have the shape of key, (2, 2, 3, 4), as in JAX's dot_product_attention, "
+            "got (2, 2, 3, 3)",
+        ),
+        (
+            lambda: interop.jax.dot_product_attention(X, X, X, implementation="cudnn"),
+            "implementation must be None or xla, as in JAX's dot_product_attention, got cudnn",
+        ),
+        (
+            lambda: interop.keras.dot_product_attention(X, X, X, attn_logits_soft_cap=2.0),
+            "attn_logits_soft_cap must be None, as in Keras' dot_product_attention on a CPU, "
+            "got 2.0",
+        ),
+        (
+            lambda: interop.mlx.scaled_dot_product_attention(X, X, X, scale=1.0, mask="window"),
+            'mask must be "causal" or an array, as in MLX\'s scaled_dot_product_attention, '
+            "got window",
+        ),
+        (
+            lambda: interop.onnx.attention(X[0], X[0], X[0]),
+            "q_num_heads and kv_num_heads must be given for inputs of three axes, as in ONNX's "
+            "Attention, got (None, None)",
+        ),
+        (
+            lambda: interop.onnx.attention(X, X, X, past_key=X),
+            "past_key and past_value must be given together, as in ONNX's Attention, got one",
+        ),
+    ],
+)
+def test_what_a_library_refuses_is_refused_in_one_line(attempt, line):
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        attempt()
+
+
+@pytest.mark.parametrize("name", interop.ADAPTERS)
+def test_every_adapter_is_documented_and_its_example_true(name):
+    adapter = interop.ADAPTERS[name]
+    text = inspect.getdoc(adapter)
+    headings = re.findall(r"^(Args|Returns|Raises|Complexity|Examples):", text, re.M)
+    assert headings == ["Args", "Returns", "Raises", "Complexity", "Examples"]
+    arguments = text.partition("Args:\n")[2].partition("\nReturns:")[0]
+    described = re.findall(r"^    (\w+): \S", arguments, re.M)
+    assert described == list(inspect.signature(adapter).parameters)
+    module = importlib.import_module(adapter.__module__)
+    (example,) = doctest.DocTestFinder(recurse=False).find(
+        adapter, name, module, globs=vars(module).copy()
+    )
+    output = []
+    failed, tried = doctest.DocTestRunner(verbose=False).run(example, out=output.append)
+    assert failed == 0, "".join(output)
+    assert tried > 0
+
+
+ANSWERS = [
+    Answer(question, library, answer, version, how)
+    for question in QUESTIONS
+    for library, answer, version, how in (
+        ("attention_ref", "0", "0.1.0", RUN),
+        ("A", "1", "2.3", RUN),
+        ("B", "0", "4.5", DOCUMENTED),
+        ("C", "", "", MISSING),
+    )
+]
+
+
+def test_a_table_has_a_row_an_answer():
+    written = tables(ANSWERS)
+    assert written["a sink"].splitlines() == [
+        "| a sink | |",
+        "|---|---|",
+        "| 0 | attention_ref, B (documented) |",
+        "| 1 | A |",
+    ]
+    assert written[LIBRARIES].splitlines()[2:] == [
+        "| A | 2.3 | run |",
+        "| B | 4.5 | documented, not run |",
+        "| C |  | not installed |",
+    ]
+
+
+def test_a_page_is_written_between_its_markers_alone():
+    page = "".join(
+        f"before {name}\n\n<!-- written by python -m attention_ref.interop: {name} -->\n"
+        "\nstale\n\n<!-- as far as this -->\nafter\n"
+        for name in (LIBRARIES, *QUESTIONS)
+    )
+    once = updated(page, ANSWERS)
+    assert "stale" not in once
+    assert re.findall(r"^(?:before|after).*", once, re.M) == re.findall(
+        r"^(?:before|after).*", page, re.M
+    )
+    assert all(table in once for table in tables(ANSWERS).values())
+    assert updated(once, ANSWERS) == once
+    with pytest.raises(ValueError, match="the page must have a line"):
+        updated(page.replace("a sink", "a sank"), ANSWERS)
+
+
+@pytest.mark.no_shape_checks
+def test_attention_ref_answers_as_its_conventions_say():
+    mine = {a.question: a.answer for a in interop.conventions() if a.library == "attention_ref"}
+    assert mine == {
+        "True in a boolean mask": "may attend",
+        "numbers as a mask": "TypeError",
+        "a boolean bias": "TypeError",
+        "where the soft cap acts": "before the mask",
+        "a query whose keys are all hidden": "0",
+        "a query whose mask is -inf throughout": "TypeError",
+        "NaN in a hidden key": "changes nothing",
+        "NaN in a hidden value": "changes nothing",
+        "causal, 2 queries and 5 keys": "ValueError",
+        "keys that query i sees in a window of 2": "i-2 i-1 i",
+        "key head of query head h": "h // (heads // kv_heads)",
+        "the default scale": "1 / sqrt(d_k)",
+        "a sink": "one more term of the denominator",
+        "the output's dtype for float16": "float16",
+        "float16 scores beyond 65504": "right",
+        "the output's dtype for float64": "float64",
+    }
