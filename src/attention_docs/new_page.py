@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 NAME = re.compile(r"[a-z]+(-[a-z]+)*/[a-z0-9]+(-[a-z0-9]+)*")
-TEMPLATE = Path(__file__).parent / "page_template" / "page.md"
+TEMPLATE = Path(__file__).parent / "page_template"
 
 
 def main(root: Path, name: str, title: str) -> str:
@@ -35,23 +36,42 @@ def main(root: Path, name: str, title: str) -> str:
         "^# (.+)$", (page.parent / neighbour).read_text(encoding="utf-8"), re.MULTILINE
     )
 
-    text = TEMPLATE.read_text(encoding="utf-8").format(
+    names = {"stem": stem, "module": stem.replace("-", "_")}
+    laid_down = f"docs/{name}.md is laid down, and stands in the nav of mkdocs.yml"
+    exercises = ""
+    if folder == "learn":
+        module = f"src/attention_ref/exercises/_{names['module']}.py"
+        _write(root / module, _filled("exercises.py.txt", **names))
+        exercises = _filled("exercises.md", **names)
+        laid_down += f"; its exercises are in {module}"
+    text = _filled(
+        "page.md",
         title=title.strip(),
-        stem=stem,
+        exercises=exercises,
         neighbour=neighbour,
         neighbour_title=heading[1] if heading else neighbour,
+        **names,
     )
-    page.write_text(text, encoding="utf-8", newline="\n")
+    _write(page, text)
     lines.insert(entries[-1] + 1, f"{last[1]}{name}.md")
-    config.write_text("\n".join(lines), encoding="utf-8", newline="\n")
+    _write(config, "\n".join(lines))
     # The template has no outputs and no figure: they come from its blocks, as on every page.
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--update-pages", str(page)],
         cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root / "src")},
         check=False,  # it fails once it has written, so that what it wrote is reviewed
         capture_output=True,
     )
-    return f"docs/{name}.md is laid down, and stands in the nav of mkdocs.yml"
+    return laid_down
+
+
+def _filled(template: str, **names: str) -> str:
+    return (TEMPLATE / template).read_text(encoding="utf-8").format(**names)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The commands of the Makefile: what they say when something is missing, and what they lay down."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -21,9 +22,10 @@ pytestmark = pytest.mark.skipif(
 
 def project(tmp_path: Path) -> Path:
     """What `make page` reads and writes."""
-    for folder in ("docs/learn", "tests/pages"):
+    for folder in ("docs/learn", "tests/pages", "src/attention_ref"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    for file in ("mkdocs.yml", "pyproject.toml", "conftest.py", "docs/ruff.toml"):
+    tests = ("tests/conftest.py", "tests/test_exercises.py")
+    for file in ("mkdocs.yml", "pyproject.toml", "conftest.py", "docs/ruff.toml", *tests):
         shutil.copyfile(ROOT / file, tmp_path / file)
     return tmp_path
 
@@ -57,7 +59,10 @@ def test_a_missing_python_is_one_clear_line(tmp_path: Path) -> None:
 def test_a_new_page_passes(tmp_path: Path) -> None:
     root = project(tmp_path)
     said = new_page(root, "learn/new-page", "A new page")
-    assert said == "docs/learn/new-page.md is laid down, and stands in the nav of mkdocs.yml"
+    assert said == (
+        "docs/learn/new-page.md is laid down, and stands in the nav of mkdocs.yml; "
+        "its exercises are in src/attention_ref/exercises/_new_page.py"
+    )
     page = root / "docs/learn/new-page.md"
 
     before = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\n")
@@ -70,10 +75,17 @@ def test_a_new_page_passes(tmp_path: Path) -> None:
 
     assert (root / "docs/assets/figures/new-page-first.svg").exists()
     assert page_template_faults(parse_file(page, root)) == []
-    for command in (["ruff", "format", "--check", str(page)], ["pytest", str(page)]):
+    module = root / "src/attention_ref/exercises/_new_page.py"
+    for command in (
+        ["ruff", "format", "--check", str(page), str(module)],
+        ["ruff", "check", str(page), str(module)],
+        ["pytest", str(page)],
+        ["pytest", "tests/test_exercises.py", "-k", "new_page"],
+    ):
         ran = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root / "src")},
             capture_output=True,
             text=True,
             check=False,
