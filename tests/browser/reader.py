@@ -1,0 +1,80 @@
+"""What a reader does with a page: press, edit, wait, read."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, Page, Worker
+
+from pages.parse import parse_file
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+Visit = Callable[[str], Page]
+PUBLISHED = "https://attention-executed.github.io/attention-executed/"
+
+
+def plan(source: Path) -> dict[str, Any]:
+    file = ROOT / "docs/assets/run" / source.relative_to(DOCS).with_suffix(".json")
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def address(source: Path) -> str:
+    name = source.relative_to(DOCS).with_suffix("").as_posix()
+    return "" if name == "index" else f"{name.removesuffix('/index')}/"
+
+
+SOURCES = [path for path in sorted(DOCS.rglob("*.md")) if parse_file(path, ROOT).blocks]
+FENCES = "article pre:not(:is(.doc-object, .doc-contents) pre)"
+
+
+def bar(page: Page, number: int) -> Locator:
+    return page.locator(f'.run-bar[aria-label="Block {number + 1}"]')
+
+
+def button(page: Page, number: int, name: str) -> Locator:
+    return bar(page, number).get_by_text(name, exact=True)
+
+
+def status(page: Page, number: int) -> str:
+    return bar(page, number).locator(".run-status").text_content() or ""
+
+
+def press(page: Page, number: int, name: str) -> None:
+    # Also where the block is in a tab or an answer that is closed.
+    button(page, number, name).evaluate("button => button.click()")
+
+
+def await_end(page: Page, number: int) -> str:
+    """Wait until the block has run, and return what its line says."""
+    page.wait_for_function(
+        "label => /^(Live|Stopped)|could not/.test("
+        "document.querySelector(`.run-bar[aria-label='${label}'] .run-status`).textContent)",
+        arg=f"Block {number + 1}",
+    )
+    return status(page, number)
+
+
+def run(page: Page, number: int) -> str:
+    press(page, number, "Run")
+    return await_end(page, number)
+
+
+def edit(page: Page, number: int, code: str) -> None:
+    press(page, number, "Edit")
+    editor = box(page, number).locator(".cm-content")
+    editor.fill(code)
+
+
+def box(page: Page, number: int) -> Locator:
+    return page.locator(".language-python.highlight", has=bar(page, number))
+
+
+def texts(page: Page) -> list[str]:
+    shown = page.locator(FENCES).evaluate_all("all => all.map(pre => pre.textContent)")
+    return [text.rstrip("\n") for text in shown]
+
+
+def python_workers(page: Page) -> list[Worker]:
+    return [worker for worker in page.workers if worker.url.endswith("/assets/web/worker.js")]

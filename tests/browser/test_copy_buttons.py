@@ -1,0 +1,39 @@
+"""What the copy buttons put on the clipboard: tests/pages/test_runnable.py runs it."""
+
+from playwright.sync_api import Page
+
+from browser.reader import DOCS, Visit, button, plan, press, status
+
+
+def clipboard(page: Page) -> str:
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_copying_gives_the_program_or_the_block(visit: Visit) -> None:
+    source = DOCS / "learn" / "softmax.md"
+    page = visit("learn/softmax/")
+    for number, block in enumerate(plan(source)["blocks"]):
+        page.evaluate("navigator.clipboard.writeText('')")
+        whole = block["copy"]
+        press(page, number, "Copy program" if whole else "Copy")
+        page.wait_for_function("navigator.clipboard.readText()")
+        assert clipboard(page) == (whole or f"{block['code']}\n")
+        said = "the whole program" if whole else "a complete program"
+        assert said in status(page, number)
+        if whole:
+            press(page, number, "Copy block")
+            page.wait_for_function(f"navigator.clipboard.readText().then(t => t !== {whole!r})")
+            assert clipboard(page) == f"{block['code']}\n"
+            assert "this block alone" in status(page, number)
+
+
+def test_a_block_that_cannot_run_here_can_be_copied(visit: Visit) -> None:
+    page = visit("learn/softmax/")
+    (number, *_) = [
+        number
+        for number, block in enumerate(plan(DOCS / "learn" / "softmax.md")["blocks"])
+        if block["needs"] == ["torch"]
+    ]
+    assert status(page, number) == "Needs PyTorch, which runs in no browser."
+    assert button(page, number, "Run").count() == 0
+    assert button(page, number, "Copy").count() == 1

@@ -1,0 +1,167 @@
+"""Before the first click, and when something cannot be loaded."""
+
+import pytest
+from playwright.sync_api import Browser, Page, Route
+
+from browser.conftest import Watched
+from browser.reader import Visit, await_end, bar, press, run, status, texts
+
+BYTES_BEFORE_A_CLICK = 250_000
+OUR_BYTES = 25_000
+
+
+def test_the_page_reads_the_same_without_scripts(browser: Browser, home: str, visit: Visit) -> None:
+    with_scripts = texts(visit("learn/softmax/"))
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{home}learn/softmax/")
+    without = page.locator("article pre").all_text_contents()
+    assert [text.rstrip("\n") for text in without] == with_scripts
+    assert page.locator(".run-bar").count() == 0
+    context.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "learn/softmax/", "reference/conventions/", "reference/softmax/"]
+)
+def test_few_bytes_come_before_a_click(path: str, watched: Watched, home: str) -> None:
+    page = watched.context.new_page()
+    session = watched.context.new_cdp_session(page)
+    session.send("Network.enable")
+    urls: dict[str, str] = {}
+    received: dict[str, float] = {}
+    session.on(
+        "Network.responseReceived",
+        lambda one: urls.update({one["requestId"]: one["response"]["url"]}),
+    )
+    session.on(
+        "Network.loadingFinished",
+        lambda one: received.update({one["requestId"]: one["encodedDataLength"]}),
+    )
+    page.goto(f"{home}{path}", wait_until="networkidle")
+    sizes = {urls[one].removeprefix(home): size for one, size in received.items()}
+    # The theme fetches the search index behind the page, which is shown by then.
+    assert sizes.pop("search/search_index.json") > 0
+    assert sum(sizes.values()) < BYTES_BEFORE_A_CLICK
+    ours = [size for url, size in sizes.items() if url.startswith(("assets/web/", "assets/run/"))]
+    assert sum(ours) < OUR_BYTES
+
+
+def test_nothing_moves_when_the_buttons_come(watched: Watched, home: str) -> None:
+    def places(page: Page) -> object:
+        return page.locator("article :is(h1, h2, h3, pre, figure)").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().y)"
+        )
+
+    for path in ("", "learn/softmax/", "reference/conventions/", "reference/softmax/"):
+        page = watched.context.new_page()
+        page.goto(f"{home}{path}", wait_until="networkidle")
+        with_buttons = places(page)
+        page.route(
+            "**/assets/web/main.js",
+            lambda route: route.fulfill(body="", content_type="text/javascript"),
+        )
+        page.goto("about:blank")
+        page.goto(f"{home}{path}", wait_until="networkidle")
+        assert page.locator(".run-bar").count() == 0
+        assert places(page) == with_buttons, path
+
+
+def test_a_failed_download_is_named_and_can_be_tried_again(visit: Visit, watched: Watched) -> None:
+    page = visit("learn/softmax/")
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=503)
+
+    watched.context.route("**/python_stdlib.zip", refuse)
+    press(page, 1, "Run")
+    said = await_end(page, 1)
+    assert said == "python_stdlib.zip could not be downloaded: error 503"
+    watched.context.unroute("**/python_stdlib.zip", refuse)
+    press(page, 1, "Retry")
+    assert await_end(page, 1).startswith("Live: equal")
+    watched.errors.clear()  # the browser itself notes the 503
+
+
+def test_the_first_click_shows_stages_and_bytes(visit: Visit) -> None:
+    page = visit("learn/softmax/")
+    page.evaluate(
+        """() => {
+             window.said = [];
+             const status = document.querySelector('.run-bar[aria-label="Block 2"] .run-status');
+             new MutationObserver(() => window.said.push(status.textContent)).observe(
+               status, {childList: true, characterData: true, subtree: true});
+           }"""
+    )
+    run(page, 1)
+    said = "\n".join(page.evaluate("window.said"))
+    stages = ("Downloading Python: ", " of ", "Starting Python", "NumPy", "Live: equal")
+    places = [said.find(stage) for stage in stages]
+    assert places == sorted(places), said
+    assert -1 not in places, said
+
+
+def test_a_page_that_was_changed_after_the_build_has_no_buttons(
+    watched: Watched, home: str
+) -> None:
+    def changed(route: Route) -> None:
+        response = route.fetch()
+        body = response.text().replace("naive_softmax", "changed_softmax")
+        route.fulfill(response=response, body=body)
+
+    watched.context.route("**/assets/run/learn/softmax.json", changed)
+    page: Page = watched.context.new_page()
+    page.goto(f"{home}learn/softmax/", wait_until="networkidle")
+    assert page.locator(".run-bar").count() == 0
+
+
+def test_a_site_without_the_runtime_says_so_once(watched: Watched, home: str) -> None:
+    def without(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(response=response, json={**response.json(), "runtime": None})
+
+    watched.context.route("**/assets/run/learn/softmax.json", without)
+    page = watched.context.new_page()
+    page.goto(f"{home}learn/softmax/")
+    page.wait_for_selector(".run-bar")
+    assert page.get_by_text("Run", exact=True).count() == 0
+    assert status(page, 0) == "This copy of the site was built without Python: nothing runs here."
+    assert status(page, 1) == ""
+    assert bar(page, 1).get_by_text("Copy").count() == 1
+
+
+def test_the_policy_refuses_foreign_code_and_hosts(visit: Visit, watched: Watched) -> None:
+    page = visit("learn/softmax/")
+    came = page.evaluate(
+        """async () => {
+             const script = document.createElement("script");
+             script.textContent = "window.injected = 'ran'";
+             document.body.append(script);
+             const answer = await fetch("https://example.org/").then(() => "came", () => "refused");
+             return [window.injected ?? "did not run", answer];
+           }"""
+    )
+    assert came == ["did not run", "refused"]
+    refused = [error for error in watched.errors if "Content Security Policy" in error]
+    assert len(refused) >= 2
+    watched.errors.clear()
+    watched.elsewhere.clear()
+
+
+def test_python_runs_where_a_host_sends_the_policy_with_every_file(
+    visit: Visit, watched: Watched
+) -> None:
+    def with_policy(route: Route) -> None:
+        response = route.fetch()
+        headers = {**response.headers, "content-security-policy": content}
+        route.fulfill(response=response, headers=headers)
+
+    meta = visit("").locator('meta[http-equiv="Content-Security-Policy"]')
+    content = meta.get_attribute("content") or ""
+    assert "wasm-unsafe-eval" in content
+    for file in ("**/learn/softmax/", "**/assets/web/*.js"):
+        watched.context.route(file, with_policy)
+    page = visit("learn/softmax/")
+    assert run(page, 1).startswith("Live: equal")
+    press(page, 1, "Edit")
+    page.wait_for_selector(".cm-editor")

@@ -1,0 +1,83 @@
+// The reader's edits: kept on their own machine, and sent along in a link.
+
+/** The code of the edited blocks of a page, by their number. */
+export type Edits = ReadonlyMap<number, string>;
+
+interface Kept {
+  readonly code: string;
+  /** The page's code that was edited; if the page has changed, the edit is dropped. */
+  readonly from: string;
+}
+
+const LONGEST = 200_000;
+
+const key = (page: string) => `attention-executed:edits:${page}`;
+
+/** Read the edits of `page` whose blocks still have the code that was edited. */
+export function readEdits(page: string, codes: readonly string[]): Edits {
+  const edits = new Map<number, string>();
+  try {
+    const kept = JSON.parse(localStorage.getItem(key(page)) ?? "{}") as Record<string, Kept>;
+    for (const [number, { code, from }] of Object.entries(kept)) {
+      if (codes[Number(number)] === from && typeof code === "string") {
+        edits.set(Number(number), code);
+      }
+    }
+  } catch {
+    // Storage may be off, or hold what another program wrote; the page works without.
+  }
+  return edits;
+}
+
+/** Keep `edits`, and nothing if there are none. */
+export function keepEdits(page: string, edits: Edits, codes: readonly string[]): void {
+  const kept: Record<string, Kept> = {};
+  for (const [number, code] of edits) kept[number] = { code, from: codes[number] ?? "" };
+  try {
+    if (edits.size === 0) localStorage.removeItem(key(page));
+    else localStorage.setItem(key(page), JSON.stringify(kept));
+  } catch {
+    // Storage may be full or off.
+  }
+}
+
+/** Return the part of a link after "#" that carries `edits`. */
+export async function toFragment(edits: Edits): Promise<string> {
+  const bytes = new TextEncoder().encode(JSON.stringify([...edits]));
+  const packed = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate-raw"));
+  const text = String.fromCharCode(...new Uint8Array(await new Response(packed).arrayBuffer()));
+  return `edit=${btoa(text).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "")}`;
+}
+
+/** Read what `toFragment` wrote, or null if `fragment` is something else. */
+export async function fromFragment(fragment: string, count: number): Promise<Edits | null> {
+  const match = /^#?edit=([\w-]+)$/.exec(fragment);
+  if (!match?.[1]) return null;
+  try {
+    const text = atob(match[1].replaceAll("-", "+").replaceAll("_", "/"));
+    const bytes = Uint8Array.from(text, (one) => one.charCodeAt(0));
+    const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    const entries: unknown = JSON.parse(await bounded(unpacked));
+    if (!Array.isArray(entries)) return null;
+    const edits = new Map<number, string>();
+    for (const entry of entries) {
+      const [number, code] = entry as [unknown, unknown];
+      if (!Number.isInteger(number) || typeof code !== "string") return null;
+      if ((number as number) >= 0 && (number as number) < count) edits.set(number as number, code);
+    }
+    return edits.size > 0 ? edits : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Read a stream as text; a small link must not unpack to a huge one. */
+async function bounded(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of stream) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > LONGEST) throw new Error("too long");
+  }
+  return text + decoder.decode();
+}

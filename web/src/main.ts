@@ -1,0 +1,130 @@
+// Gives each page its buttons, and puts its blocks, Python and the reader's edits together.
+import { Bar } from "./bar";
+import { addCopy, type Host, RunnableBlock } from "./block";
+import { type Edits, fromFragment, keepEdits, readEdits, toFragment } from "./edits";
+import { type Found, type FoundPage, findPage, pageName } from "./plan";
+import type { Program, RuntimeFiles } from "./protocol";
+import { pythonOf, Stopped } from "./python";
+
+class PageOfBlocks implements Host {
+  private readonly blocks = new Map<number, RunnableBlock>();
+
+  constructor(
+    private readonly page: FoundPage,
+    private readonly runtime: RuntimeFiles,
+  ) {
+    for (const found of page.blocks) {
+      if (found.needs.length === 0) {
+        this.blocks.set(found.number, new RunnableBlock(found, this, this.blocks.size === 0));
+      } else {
+        const bar = new Bar(found.box, `Block ${found.number + 1}`);
+        addCopy(bar, found, () => found.code);
+        bar.say(whyNot(found));
+      }
+    }
+  }
+
+  async run(block: RunnableBlock): Promise<void> {
+    const engine = pythonOf(this.runtime);
+    block.starts();
+    try {
+      block.ends(await engine.run(this.program(block), (progress) => block.watch(progress)));
+    } catch (error) {
+      if (error instanceof Stopped) {
+        block.fails("Stopped. The next run starts Python again.", false);
+      } else {
+        block.fails(error instanceof Error ? error.message : String(error), true);
+      }
+    }
+  }
+
+  runAll(): void {
+    for (const block of this.blocks.values()) void this.run(block);
+  }
+
+  stop(): void {
+    pythonOf(this.runtime).stop();
+  }
+
+  edited(): void {
+    keepEdits(this.page.name, this.edits(), this.codes());
+  }
+
+  async share(block: RunnableBlock): Promise<void> {
+    const url = new URL(location.href);
+    url.hash = await toFragment(this.edits());
+    try {
+      await navigator.clipboard.writeText(url.href);
+      block.bar.say("Copied: a link to this page with your edits.");
+    } catch {
+      history.replaceState(history.state, "", url);
+      block.bar.say("The link stands in the address bar.");
+    }
+  }
+
+  /** Show the edits that came with the link, or else those that the reader has made before. */
+  async restore(): Promise<void> {
+    const sent = await fromFragment(location.hash, this.page.blocks.length);
+    const edits = sent ?? readEdits(this.page.name, this.codes());
+    for (const [number, code] of edits) this.blocks.get(number)?.setCode(code);
+    if (!sent) return;
+    const first = this.blocks.get(Math.min(...sent.keys()));
+    for (const number of sent.keys()) {
+      this.blocks.get(number)?.bar.say("This code came with the link. It runs when you press Run.");
+    }
+    first?.found.box.scrollIntoView({ block: "center" });
+  }
+
+  private codes(): string[] {
+    return this.page.blocks.map((block) => block.code);
+  }
+
+  private edits(): Edits {
+    const edited = [...this.blocks.values()].filter((block) => block.edited);
+    return new Map(edited.map((block) => [block.found.number, block.code]));
+  }
+
+  private program(block: RunnableBlock): Program {
+    const { program, error, figures } = block.found;
+    return {
+      blocks: program.map((number) => ({
+        name: `block ${number + 1}`,
+        code: this.blocks.get(number)?.code ?? this.page.blocks[number]?.code ?? "",
+      })),
+      error,
+      figures: figures.map(([name]) => name),
+    };
+  }
+}
+
+function whyNot(found: Found): string {
+  return found.needs.includes("torch")
+    ? "Needs PyTorch, which runs in no browser."
+    : `Needs ${found.needs.join(" and ")}, which the browser's Python has not.`;
+}
+
+async function show(): Promise<void> {
+  const article = document.querySelector<HTMLElement>("article");
+  if (!article) return;
+  const page = await findPage(pageName(location.href), article);
+  if (!page || !article.isConnected) return;
+  if (page.runtime) {
+    await new PageOfBlocks(page, page.runtime).restore();
+    return;
+  }
+  for (const [number, found] of page.blocks.entries()) {
+    const bar = new Bar(found.box, `Block ${number + 1}`);
+    addCopy(bar, found, () => found.code);
+    if (number === 0) bar.say("This copy of the site was built without Python: nothing runs here.");
+  }
+}
+
+// Material replaces the page's content when a link is followed, and announces it here.
+declare global {
+  interface Window {
+    readonly document$?: { subscribe(next: () => void): void };
+  }
+}
+
+if (window.document$) window.document$.subscribe(() => void show());
+else void show();
