@@ -1,11 +1,17 @@
-"""Time and memory of attention on long sequences, beside NumPy's plain formula and PyTorch.
+"""Time and memory of attention on long sequences, beside the formula in NumPy and other libraries.
 
     python bench/attention.py [length ...]
 
 Batch 1, heads 8, d 64, float32, two threads. Each figure comes from a process of its own, which
 has the inputs in memory before it counts: growth is by how much its peak rises from there, the
 output included (8 MB at 4096 tokens, 134 MB at 65536). CPU time is that of all threads; where the
-machine does other things, compare that, not the time.
+machine does other things, compare that, not the time. The ratios are to PyTorch's flash kernel. A
+library that is not installed gets a line that says so.
+
+What keeps all scores in memory is not run on lengths where they take gigabytes.
+`scaled_dot_product_attention` looks at each score more often than the plain formula does, as a NaN
+or a masked key must not touch other rows; it makes up for that by taking some rows at a time, which
+stay in the cache. `flash_attention` says in its docstring where its own last factor goes.
 """
 
 import json
@@ -15,10 +21,19 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 HEADS, D, THREADS = 8, 64, 2
 LENGTHS = (256, 1024, 4096, 16384, 65536)
-LONGEST = {"naive numpy": 4096, "torch math": 4096}
+LONGEST = {"naive numpy": 4096, "torch math": 4096, "onnx.reference": 4096, "ONNX Runtime": 4096}
+LONGEST |= {"jax jit": 4096, "scaled_dot_product_attention, numpy": 16384}
+LONGEST |= {"flash_attention, torch": 16384}
+# ONNX Runtime runs a model that onnx builds.
+NEEDS = {
+    "onnx.reference": ["onnx"],
+    "ONNX Runtime": ["onnx", "onnxruntime"],
+    "jax jit": ["jax"],
+}
 
 
 def naive(query, key, value):
@@ -28,6 +43,46 @@ def naive(query, key, value):
     scores = query @ key.mT / np.float32(D**0.5)
     powers = np.exp(scores - scores.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True) @ value
+
+
+def onnx_session(name, arrays):
+    """Return a function that runs a model of one Attention operator, as ONNX's opset 23 has it."""
+    import onnx  # noqa: PLC0415
+
+    names = ("query", "key", "value")
+    node = onnx.helper.make_node("Attention", names, ["output"])
+    shape = (1, HEADS, None, D)
+    *inputs, output = (
+        onnx.helper.make_tensor_value_info(x, onnx.TensorProto.FLOAT, shape)
+        for x in (*names, "output")
+    )
+    graph = onnx.helper.make_graph([node], "attention", inputs, [output])
+    opset = onnx.helper.make_opsetid("", 23)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
+    if name == "onnx.reference":
+        from onnx.reference import ReferenceEvaluator  # noqa: PLC0415
+
+        session = ReferenceEvaluator(model)
+    else:
+        import onnxruntime  # noqa: PLC0415
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        providers = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=providers
+        )
+    return lambda: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def jax_call(arrays):
+    """Return a function that runs JAX's attention, compiled for these shapes."""
+    import jax  # noqa: PLC0415
+
+    attend = jax.jit(jax.nn.dot_product_attention)  # its axes are batch, length, heads, d
+    swapped = [jax.numpy.asarray(x.swapaxes(1, 2)) for x in arrays]
+    attend(*swapped).block_until_ready()
+    return lambda: attend(*swapped).block_until_ready()
 
 
 def competitor(name, arrays):
@@ -40,6 +95,12 @@ def competitor(name, arrays):
         pool = ThreadPoolExecutor(THREADS)
         mask = mask_tiles(causal_mask) if "causal" in name else None
         return lambda: flash_attention(*arrays, mask=mask, map_blocks=pool.map)
+    if name == "scaled_dot_product_attention, numpy":
+        from attention_ref import scaled_dot_product_attention  # noqa: PLC0415
+
+        return lambda: scaled_dot_product_attention(*arrays)
+    if name in NEEDS:
+        return jax_call(arrays) if name == "jax jit" else onnx_session(name, arrays)
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(THREADS)
@@ -63,6 +124,10 @@ NAMES = (
     "torch flash",
     "torch math",
     "naive numpy",
+    "onnx.reference",
+    "ONNX Runtime",
+    "jax jit",
+    "scaled_dot_product_attention, numpy",
     "flash_attention, numpy",
     "flash_attention, causal, numpy",
     "flash_attention, torch",
@@ -95,14 +160,17 @@ def measure(name, length):
 
 def main(lengths):
     """Print a table, each competitor's ratio being to torch flash at that length."""
-    print(f"{'tokens':>6}  {'':31}{'seconds':>8}{'ratio':>7}{'CPU ratio':>11}{'growth':>10}")
+    missing = {name for name, needed in NEEDS.items() if not all(map(find_spec, needed))}
+    for name in sorted(missing):
+        print(f"{name} is not installed")
+    print(f"{'tokens':>6}  {'':36}{'seconds':>8}{'ratio':>7}{'CPU ratio':>11}{'growth':>10}")
     for length in lengths:
         first = None
         for name in NAMES:
-            if length > LONGEST.get(name, max(LENGTHS)):
+            if name in missing or length > LONGEST.get(name, length):
                 continue
-            # OpenBLAS must not start threads below those of the pool.
-            blas = 1 if name.startswith("flash_attention") else THREADS
+            # OpenBLAS must not start threads below those of the pool, nor for a few rows at a time.
+            blas = 1 if "attention, " in name else THREADS
             threads = {"OPENBLAS_NUM_THREADS": str(blas), "OMP_NUM_THREADS": str(THREADS)}
             command = [sys.executable, __file__, "--measure", name, str(length)]
             done = subprocess.run(
@@ -112,7 +180,7 @@ def main(lengths):
             first = first or (seconds, cpu)
             ratio, cpu_ratio = seconds / first[0], cpu / first[1]
             print(
-                f"{length:6}  {name:31}{seconds:8.3f}{ratio:7.2f}{cpu_ratio:11.2f}"
+                f"{length:6}  {name:36}{seconds:8.3f}{ratio:7.2f}{cpu_ratio:11.2f}"
                 f"{growth / 1e6:7.0f} MB",
                 flush=True,
             )

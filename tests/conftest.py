@@ -32,11 +32,13 @@ _MODULES = (
     "native_sparse",
     "positions",
     "qk_norm",
+    "real_maps",
     "scaled_dot_product",
     "softmax",
     "sparse",
     "tiles",
     "tiny_transformer",
+    "trained_tiny_transformer",
     "transformer_block",
 )
 jaxtyping.install_import_hook(

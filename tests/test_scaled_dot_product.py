@@ -737,3 +737,15 @@ def test_bad_input_gets_one_clear_line(call, error, message):
 def test_all_but_the_arrays_go_by_keyword():
     with pytest.raises(TypeError, match=re.escape("takes 3 positional arguments but 4 were given")):
         attend(Q, K, V, np.ones((5, 7), dtype=bool))
+
+
+def test_many_queries_are_as_few_at_a_time(library):
+    rng = np.random.default_rng(0)
+    query, key, value = (rng.standard_normal((2, n, 3)) for n in (307, 5, 5))
+    every, shared = rng.random((307, 5)) < 0.7, rng.standard_normal((2, 1, 5))
+    for mask, bias in ((every, shared), (every[0], rng.standard_normal((2, 307, 5)))):
+        arrays = map(library.array, (query, key, value))
+        terms = {"mask": library.array(mask), "bias": library.array(bias)}
+        output = scaled_dot_product_attention(*arrays, **terms)
+        expected = attention_stages(query, key, value, mask=mask, bias=bias).output
+        np.testing.assert_allclose(library.numpy(output), expected, rtol=1e-12, atol=1e-14)

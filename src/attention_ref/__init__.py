@@ -71,6 +71,7 @@ from attention_ref._positions import (
     sinusoidal_encoding,
 )
 from attention_ref._qk_norm import qk_norm_attention, rms_norm
+from attention_ref._real_maps import RealMap, real_map
 from attention_ref._scaled_dot_product import (
     AttentionStages,
     attention_scores,
@@ -87,6 +88,7 @@ from attention_ref._sparse import (
 )
 from attention_ref._tiles import mask_tiles
 from attention_ref._tiny_transformer import TinyTransformerOutput, tiny_transformer
+from attention_ref._trained_tiny_transformer import trained_tiny_transformer
 from attention_ref._transformer_block import (
     feed_forward,
     layer_norm,
@@ -110,6 +112,7 @@ __all__ = [
     "LinePlot",
     "LinearAttention",
     "PartialAttention",
+    "RealMap",
     "StackedBars",
     "StaticKVCache",
     "TinyTransformerOutput",
@@ -166,6 +169,7 @@ __all__ = [
     "prefix_mask",
     "projection_flops",
     "qk_norm_attention",
+    "real_map",
     "relative_position_bias",
     "relative_position_bucket",
     "rms_norm",
@@ -184,6 +188,7 @@ __all__ = [
     "tiny_transformer",
     "top_k_attention",
     "top_k_mask",
+    "trained_tiny_transformer",
     "transformer_block",
     "vector_plot",
     "visible_pairs",

@@ -13,7 +13,9 @@ from attention_ref._checks import (
     check_value,
     working_dtype,
 )
-from attention_ref._softmax import logsumexp, masked_softmax
+from attention_ref._softmax import logsumexp, masked_softmax, softmax
+
+_ROWS = 128  # queries at a time: their scores fit in a processor's cache more often than not
 
 
 class AttentionStages(NamedTuple):
@@ -136,7 +138,7 @@ def attention_weights(
     dtype = working_dtype(xp, query, bias, sink)
     scores = _scores(xp, xp.astype(query, dtype), xp.astype(key, dtype), scale)
     _, biased, allowed = _adjust(xp, scores, mask, bias, softcap)
-    weights, _ = _normalize(xp, biased, allowed, sink)
+    _, weights = _normalize(xp, biased, allowed, sink)
     return xp.astype(weights, query.dtype)
 
 
@@ -188,7 +190,8 @@ def scaled_dot_product_attention(
         TypeError: If a dtype is wrong: a mask that is not boolean, integers, or a key whose dtype
             is not the query's.
 
-    Complexity: O(q_len * kv_len * (d_k + d_v)) time; O(q_len * kv_len) memory.
+    Complexity: O(q_len * kv_len * (d_k + d_v)) time; O(kv_len) memory for each of 128 queries at
+        a time, O(q_len * kv_len) where gradients are taken.
 
     Examples:
         >>> import numpy as np
@@ -210,9 +213,17 @@ def scaled_dot_product_attention(
         Vaswani et al. 2017, section 3.2.1, equation 1. Gemma Team 2024 (Gemma 2), section 2
         (soft cap). Xiao et al. 2024, section 3.3 (sink).
     """
-    return attention_stages(
-        query, key, value, mask=mask, bias=bias, scale=scale, softcap=softcap, sink=sink
-    ).output
+    xp = check_query_and_key(query, key)
+    check_value(xp, key, value)
+    check_score_terms(query, key, mask=mask, bias=bias, sink=sink)
+    # No query needs another's row: so only those of some queries are in memory at a time.
+    q_len, outputs = query.shape[-2], []
+    for start in range(0, max(q_len, 1), _ROWS):
+        rows = slice(start, min(start + _ROWS, q_len))
+        terms = _cut(mask, rows), _cut(bias, rows), scale, softcap, sink
+        *_, output = _attend(xp, query[..., rows, :], key, value, *terms)
+        outputs.append(output)
+    return xp.concat(outputs, axis=-2)
 
 
 def attention_stages(
@@ -269,13 +280,9 @@ def attention_stages(
     xp = check_query_and_key(query, key)
     check_value(xp, key, value)
     check_score_terms(query, key, mask=mask, bias=bias, sink=sink)
-    dtype = working_dtype(xp, query, value, bias, sink)
-    scores = _scores(xp, xp.astype(query, dtype), xp.astype(key, dtype), scale)
-    capped, biased, allowed = _adjust(xp, scores, mask, bias, softcap)
-    weights, log_denominator = _normalize(xp, biased, allowed, sink)
-    output = isolated_average(xp, weights, xp.astype(value, dtype), allowed)
-    output = xp.astype(output, value.dtype)
-    return AttentionStages(scores, capped, biased, weights, log_denominator, output)
+    terms = mask, bias, scale, softcap, sink
+    scores, capped, biased, logits, weights, output = _attend(xp, query, key, value, *terms)
+    return AttentionStages(scores, capped, biased, weights, logsumexp(logits), output)
 
 
 def isolated_matmul(xp: Any, a: Array, b: Array) -> Array:
@@ -287,6 +294,8 @@ def isolated_matmul(xp: Any, a: Array, b: Array) -> Array:
     finite_rows = xp.all(xp.isfinite(a), axis=-1, keepdims=True)
     finite_columns = xp.all(xp.isfinite(b), axis=-2, keepdims=True)
     product = xp.where(xp.isfinite(a), a, 0.0) @ xp.where(xp.isfinite(b), b, 0.0)
+    if xp.all(finite_rows) and xp.all(finite_columns):
+        return product
     return xp.where(finite_rows & finite_columns, product, xp.nan)
 
 
@@ -324,15 +333,46 @@ def _adjust(
         softcap = as_number("softcap", softcap, positive=True)
         capped = softcap * xp.tanh(scores / softcap)
     biased = capped if bias is None else capped + xp.astype(bias, scores.dtype)
-    return capped, xp.where(allowed, biased, -xp.inf), allowed
+    visible = biased if xp.all(allowed) else xp.where(allowed, biased, -xp.inf)
+    return capped, visible, allowed
 
 
 def _normalize(xp: Any, biased: Array, allowed: Array, sink: Array | None) -> tuple[Array, Array]:
+    """Return what the softmax is taken of, and the weights of the keys."""
     if sink is None:
-        return masked_softmax(biased, allowed), logsumexp(biased)
+        # Where all is seen and finite the two are the same, and the plain one takes half the time.
+        if xp.all(allowed) and xp.all(xp.isfinite(biased)):
+            return biased, softmax(biased)
+        return biased, masked_softmax(biased, allowed)
     # A sink is one more key, which every query sees and which has no value.
     sink = xp.astype(sink, biased.dtype)[..., None, None]
     sink = xp.broadcast_to(sink, (*biased.shape[:-1], 1))
     biased = xp.concat([biased, sink], axis=-1)
     allowed = xp.concat([allowed, sink != -xp.inf], axis=-1)
-    return masked_softmax(biased, allowed)[..., :-1], logsumexp(biased)
+    return biased, masked_softmax(biased, allowed)[..., :-1]
+
+
+def _attend(
+    xp: Any,
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Array | None,
+    bias: Array | None,
+    scale: float | None,
+    softcap: float | None,
+    sink: Array | None,
+) -> tuple[Array, ...]:
+    dtype = working_dtype(xp, query, value, bias, sink)
+    scores = _scores(xp, xp.astype(query, dtype), xp.astype(key, dtype), scale)
+    capped, biased, allowed = _adjust(xp, scores, mask, bias, softcap)
+    logits, weights = _normalize(xp, biased, allowed, sink)
+    output = isolated_average(xp, weights, xp.astype(value, dtype), allowed)
+    return scores, capped, biased, logits, weights, xp.astype(output, value.dtype)
+
+
+def _cut(term: Array | None, rows: slice) -> Array | None:
+    """Return a mask or bias for the rows of some queries, unless it is the same for all rows."""
+    if term is None or term.ndim < 2 or term.shape[-2] == 1:
+        return term
+    return term[..., rows, :]

@@ -15,8 +15,10 @@ except ModuleNotFoundError as error:
         name="torch",
     ) from None
 
+from attention_ref.torch._all_to_all import all_to_all_attention
 from attention_ref.torch._cross_attention import CrossAttention
 from attention_ref.torch._latent_attention import LatentAttention
+from attention_ref.torch._ring import ring_attention
 from attention_ref.torch._self_attention import GroupedQueryAttention, MultiHeadAttention
 from attention_ref.torch._tiny_transformer import TinyTransformer
 from attention_ref.torch._transformer_block import PostNormTransformerBlock, TransformerBlock
@@ -29,4 +31,6 @@ __all__ = [
     "PostNormTransformerBlock",
     "TinyTransformer",
     "TransformerBlock",
+    "all_to_all_attention",
+    "ring_attention",
 ]

@@ -1,0 +1,1 @@
+"""Trained models: the recorded maps of the package are computed again from their weights."""
