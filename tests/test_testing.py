@@ -1,0 +1,238 @@
+"""The conformance kit: what it asks, what it says, and that right functions pass."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention as sdpa
+
+from attention_ref import attention_backward, flash_attention, scaled_dot_product_attention
+from attention_ref.__main__ import main
+from attention_ref.testing import FEATURES, attention_cases, check_attention
+from attention_ref.testing._cases import CASES
+from attention_ref.testing._conventions import CONVENTIONS
+from attention_ref.testing._formula import attend
+from attention_ref.testing._gradient_faults import backward
+from attention_ref.testing._judge import drawn
+from attention_ref.testing._shrink import smaller, smallest
+
+
+def tiles(*arrays, **terms):
+    return flash_attention(*arrays, **terms, q_tile=2, kv_tile=3).output
+
+
+def module(query, key, value, *, num_heads, **terms):
+    """Call nn.MultiheadAttention, its projections set to pass everything on."""
+    width = query.shape[-1]
+    attention = torch.nn.MultiheadAttention(
+        width, num_heads, bias=False, batch_first=True, dtype=query.dtype
+    )
+    with torch.no_grad():
+        eye = torch.eye(width, dtype=query.dtype)
+        attention.in_proj_weight.copy_(torch.cat([eye] * 3))
+        attention.out_proj.weight.copy_(eye)
+    return attention(query, key, value, **terms)
+
+
+def unmasked(query, key, value, attn_mask=None, is_causal=False, scale=None, enable_gqa=False):
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        attn_mask = attn_mask.to(query.dtype)
+    return sdpa(query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa)
+
+
+@pytest.mark.parametrize("dtype", [None, "float32", "float64", "bfloat16", "float16"])
+def test_pytorch_passes(dtype):
+    report = check_attention(sdpa, dtype=dtype)
+    assert report.ok, report
+    assert report.diagnoses == ()
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype"),
+    [
+        (scaled_dot_product_attention, None),
+        (scaled_dot_product_attention, torch.float64),
+        (tiles, torch.float32),
+    ],
+)
+def test_our_own_pass_with_all_their_features(function, dtype):
+    report = check_attention(function, "attention_ref", dtype=dtype)
+    assert report.ok, report
+    held = {name for outcome in report.outcomes for name in outcome.case.needs}
+    lacking = {"grouped", "gradient"} if dtype is None else {"grouped", "half", "float64"}
+    assert held == set(FEATURES) - lacking
+
+
+def test_nn_multihead_attention_passes():
+    report = check_attention(module, "torch_mha")
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_the_formula_of_the_kit_is_the_adapter(name):
+    convention = CONVENTIONS[name]
+    for case in CASES:
+        if not case.needs <= convention.defaults or (convention.one_width and case.d_v != case.d_k):
+            continue
+        if not case.gradient:
+            problem = drawn(convention, case)
+            right = convention.reference(problem)
+            np.testing.assert_allclose(attend(problem), right, rtol=0, atol=1e-12)
+
+
+def test_the_gradients_of_the_kit_are_those_of_the_reference():
+    for case in CASES:
+        if not case.gradient or "grouped" in case.needs:
+            continue
+        p = drawn(CONVENTIONS["attention_ref"], case)
+        ours = attention_backward(
+            p.cotangent,
+            p.query,
+            p.key,
+            p.value,
+            mask=p.mask,
+            bias=None if p.bias is None else np.broadcast_to(p.bias, p.shape),
+            scale=case.scale,
+            softcap=case.softcap,
+            sink=p.sink,
+        )
+        for mine, theirs in zip(backward(p), ours, strict=False):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-13)
+
+
+def test_the_smallest_case_runs_alone_and_shows_the_fault():
+    report = check_attention(unmasked, features=["mask"])
+    assert [diagnosis.name for diagnosis in report.diagnoses] == ["mask added"]
+    assert len(report.snippet.splitlines()) < 20
+    program = report.snippet.replace("from test_testing import unmasked", "")
+    told = {}
+    exec(program, {"unmasked": unmasked, "print": lambda name, x: told.update({name: x})})
+    assert (told["answer"] - told["right"]).abs().max() > 0.01
+
+
+def test_every_step_of_shrinking_makes_a_case_smaller():
+    def size(case):
+        terms = (case.mask, case.bias, case.window, case.scale, case.softcap, case.sink or None)
+        lengths = case.batch, case.heads, case.kv_heads, case.q_len, case.kv_len
+        given = sum(term is not None for term in terms) + (case.size != 1)
+        return given + sum(lengths) + case.d_k + case.d_v
+
+    for case in CASES:
+        for one_width in (False, True):
+            assert all(size(less) < size(case) for less in smaller(case, one_width)), case
+
+
+@pytest.mark.parametrize(("limit", "number", "most"), [("CALLS", 3, 3), ("SECONDS", 0.0, 0)])
+def test_shrinking_ends_at_its_limits(monkeypatch, limit, number, most):
+    calls = []
+
+    def wrong(query, key, value):
+        calls.append(query.shape)
+        return 0 * value
+
+    case = attention_cases("attention_ref", [])[0]
+    outcome = case.judge.ask(wrong, case.case)
+    calls.clear()
+    best = smallest(case.judge, wrong, outcome, None)
+    assert (best.case.heads, best.case.kv_len, best.case.d_v) == (1, 1, 1)
+    assert 0 < len(calls) < 100
+    calls.clear()
+    monkeypatch.setattr(f"attention_ref.testing._shrink.{limit}", number)
+    smallest(case.judge, wrong, outcome, None)
+    assert len(calls) == most
+
+
+@pytest.mark.parametrize("fault", ["gradient", "bias"])
+def test_the_smallest_case_of_other_kinds_runs_too(fault, capsys):
+    def wrong(query, key, value, mask=None, bias=None):
+        query = query.detach() if fault == "gradient" else query
+        return scaled_dot_product_attention(query, key, value, bias=None, mask=mask)
+
+    report = check_attention(wrong, "attention_ref", [fault], dtype=torch.float32)
+    exec(re.sub("# .*\n", "", report.snippet), {"attention": wrong})
+    assert capsys.readouterr().out
+
+
+def test_the_report_fits_a_terminal_and_says_all():
+    report = check_attention(unmasked)
+    text = str(report)
+    assert max(map(len, text.splitlines())) < 80
+    assert "FAILS  mask shared by all" in text
+    assert "mask added: the mask is added to the scores as 0 and 1" in text
+    assert "softcap, sink: cannot be said in the convention torch" in text
+    for outcome in report.outcomes:
+        assert outcome.case.name in text
+    assert json.loads(json.dumps(report.as_dict()))["ok"] is False
+
+
+def test_what_is_declared_is_tried_and_what_is_not_is_listed():
+    def plain(query, key, value):
+        return sdpa(query, key, value)
+
+    report = check_attention(plain, features=[])
+    assert report.ok
+    assert report.untried["mask"] == "not declared"
+    report = check_attention(plain, features=["mask"])
+    assert not report.ok
+    assert report.diagnoses[0].name == "raises"
+    assert "attn_mask" in report.diagnoses[0].message
+
+
+def test_a_dtype_that_the_library_lacks_is_listed():
+    report = check_attention(scaled_dot_product_attention, "attention_ref", ["half"])
+    assert report.untried["bfloat16"] == "numpy has none"
+    assert {outcome.case.dtype for outcome in report.outcomes} == {"float32", "float16"}
+
+
+def test_bad_arguments_have_one_line():
+    for arguments, error, message in (
+        ({"convention": "numpy"}, ValueError, "convention must be one of attention_ref, torch"),
+        ({"features": ["masks"]}, ValueError, "features must be among mask, bias"),
+        ({"features": ["sink"]}, ValueError, "features must be what torch can say, got sink"),
+        ({"features": "mask"}, TypeError, "features must be a list of names"),
+        ({"dtype": "int8"}, ValueError, "dtype must be one of bfloat16, float16"),
+    ):
+        with pytest.raises(error, match=re.escape(message)):
+            check_attention(sdpa, **arguments)
+    with pytest.raises(TypeError, match="fn must be callable, got int"):
+        check_attention(3)
+
+
+@pytest.mark.parametrize("case", attention_cases("torch", ["mask", "causal"]), ids=str)
+def test_a_case_is_a_test(case):
+    case.check(sdpa)
+
+
+def test_a_case_that_fails_says_what_the_report_says():
+    cases = {str(case): case for case in attention_cases("torch", ["mask"])}
+    with pytest.raises(AssertionError, match="mask added: the mask is added"):
+        cases["padding"].check(unmasked)
+    cases["self-attention"].check(unmasked)
+
+
+def test_a_shell_can_ask(capsys):
+    assert main(["check", "torch.nn.functional:scaled_dot_product_attention"]) == 0
+    assert "called as torch" in capsys.readouterr().out
+    command = ["check", "operator:add", "--features", "", "--json"]
+    assert main(command) == 1
+    assert json.loads(capsys.readouterr().out)["diagnoses"][0]["name"] == "raises"
+    for path in ("no_such_module:f", "math:no_such_name", "math", "collections:Counter"):
+        assert main(["check", path]) == 2
+        assert re.fullmatch(r"attention_ref: .*\n", capsys.readouterr().err)
+    assert main(["check", "math:sin", "--convention", "nothing"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+
+
+def test_the_module_is_a_command():
+    command = [sys.executable, "-m", "attention_ref", "check", "operator:add", "--features", ""]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "raises" in done.stdout
+    done = subprocess.run([*command[:3], "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "check a function against the reference" in done.stdout
