@@ -84,8 +84,9 @@ def _kept(page: Page) -> Path:
     """Where an execution is kept: the name holds a digest of all that it depends on."""
     digest = sha256(platform.python_version().encode())
     digest.update(Path(page.file.abs_src_path or "").read_bytes())
-    for source in sorted((_ROOT / "src" / "attention_ref").rglob("*.py")):
-        digest.update(source.read_bytes())
+    for kind in ("*.py", "*.npz"):
+        for source in sorted((_ROOT / "src" / "attention_ref").rglob(kind)):
+            digest.update(source.read_bytes())
     for name in ("matplotlib", "numpy", "torch"):
         digest.update(version(name).encode())
     return _KEPT / f"{PurePosixPath(page.file.src_uri).stem}.{digest.hexdigest()[:16]}.ipynb"

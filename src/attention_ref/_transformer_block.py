@@ -158,7 +158,7 @@ def transformer_block(
     r"""Add what attention finds, then what the feed-forward layers make of it, to each position.
 
     $$y = x + \operatorname{attention}(\operatorname{norm}(x)), \qquad
-    \text{output} = y + \operatorname{feed\_forward}(\operatorname{norm}(y))$$
+    \text{output} = y + \operatorname{feed}(\operatorname{norm}(y))$$
 
     This is the pre-norm block of GPT-2 and after: `x` itself is passed on unchanged, and only what
     is added to it comes from normalised numbers. The first transformer normalised the sums; that
@@ -228,7 +228,7 @@ def post_norm_transformer_block(
     r"""Run the block of the first transformer, which normalises after each sum.
 
     $$y = \operatorname{norm}(x + \operatorname{attention}(x)), \qquad
-    \text{output} = \operatorname{norm}(y + \operatorname{feed\_forward}(y))$$
+    \text{output} = \operatorname{norm}(y + \operatorname{feed}(y))$$
 
     BERT and the other encoders of its time have it.
 
