@@ -67,9 +67,11 @@ lint: web ## check formatting, style, types and spelling
 	$(RUN) -m codespell_lib
 	@cd web && PATH="$$PATH:$(CURDIR)/$(BIN)" && npm run --silent check
 
-bench: web ## measure attention beside other libraries, the page engine beside others, and a strict build
+bench: site ## measure attention, the page engine and the start of Python in a page, each beside others
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers --group browser
 	$(RUN) bench/attention.py
 	PYTHONPATH=tests $(RUN) -m pages.bench
+	PYTHONPATH=tests $(RUN) -m browser.bench
 
 page: setup ## lay down a page that passes: make page NAME=learn/foo TITLE="Foo"
 	@$(RUN) -m attention_docs.new_page "$(NAME)" "$(TITLE)"

@@ -1,6 +1,7 @@
 """What a reader does with a page: press, edit, wait, read."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,21 @@ def press(page: Page, number: int, name: str) -> None:
     button(page, number, name).evaluate("button => button.click()")
 
 
+def wait_until(page: Page, script: str, arg: object = None) -> None:
+    """Wait until `script` gives something true; Playwright's own wait needs a weaker policy."""
+    ends = time.monotonic() + 60
+    while not page.evaluate(script, arg):
+        assert time.monotonic() < ends, f"not within a minute: {script}"
+        page.wait_for_timeout(20)
+
+
 def await_end(page: Page, number: int) -> str:
     """Wait until the block has run, and return what its line says."""
-    page.wait_for_function(
+    wait_until(
+        page,
         "label => /^(Live|Stopped)|could not/.test("
         "document.querySelector(`.run-bar[aria-label='${label}'] .run-status`).textContent)",
-        arg=f"Block {number + 1}",
+        f"Block {number + 1}",
     )
     return status(page, number)
 

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page
 
-from browser.reader import DOCS, Visit, button, plan, press, status
+from browser.reader import DOCS, Visit, button, plan, press, status, wait_until
 
 
 def clipboard(page: Page) -> str:
@@ -16,13 +16,13 @@ def test_copying_gives_the_program_or_the_block(visit: Visit) -> None:
         page.evaluate("navigator.clipboard.writeText('')")
         whole = block["copy"]
         press(page, number, "Copy program" if whole else "Copy")
-        page.wait_for_function("navigator.clipboard.readText()")
+        wait_until(page, "navigator.clipboard.readText()")
         assert clipboard(page) == (whole or f"{block['code']}\n")
         said = "the whole program" if whole else "a complete program"
         assert said in status(page, number)
         if whole:
             press(page, number, "Copy block")
-            page.wait_for_function(f"navigator.clipboard.readText().then(t => t !== {whole!r})")
+            wait_until(page, f"navigator.clipboard.readText().then(t => t !== {whole!r})")
             assert clipboard(page) == f"{block['code']}\n"
             assert "this block alone" in status(page, number)
 

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route
 
 from browser.conftest import Watched, watch
-from browser.reader import DOCS, PUBLISHED, ROOT, SOURCES, address, plan
+from browser.reader import DOCS, PUBLISHED, ROOT, SOURCES, address, plan, wait_until
 from pages.model import Block
 from pages.parse import parse_file
 
@@ -49,11 +49,12 @@ def test_every_block_gives_the_printed_output(source: Path, visitor: Watched, ho
     ]
     assert all("import torch" not in block.code for _, block in runs)
     page.get_by_text("Run all", exact=True).evaluate("button => button.click()")
-    page.wait_for_function(
+    wait_until(
+        page,
         """([ends, count]) => [...document.querySelectorAll(".run-main")].filter(button =>
              RegExp(ends).test(button.parentElement.querySelector(".run-status").textContent)
            ).length === count""",
-        arg=[ENDS, len(runs)],
+        [ENDS, len(runs)],
     )
     came = results(page)
     differences = [

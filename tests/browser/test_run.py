@@ -2,7 +2,7 @@
 
 import pytest
 
-from browser.reader import Visit, await_end, box, edit, press, run, status, texts
+from browser.reader import Visit, await_end, box, edit, press, run, status, texts, wait_until
 
 
 def test_an_edit_runs_survives_a_reload_and_can_be_taken_back(visit: Visit) -> None:
@@ -15,7 +15,7 @@ def test_an_edit_runs_survives_a_reload_and_can_be_taken_back(visit: Visit) -> N
     assert "edited 42" in texts(page)
     page.reload()
     page.wait_for_selector(".run-bar")
-    page.wait_for_function("document.querySelector('[data-edited]')")
+    wait_until(page, "document.querySelector('[data-edited]')")
     assert "print('edited', 6 * 7)" in texts(page)
     press(page, 1, "Reset")
     assert texts(page) == before
@@ -102,6 +102,6 @@ picture = Picture()
 """
     edit(page, 0, code)
     run(page, 0)
-    page.wait_for_function("document.querySelector('img[data-live]').naturalWidth === 9")
+    wait_until(page, "document.querySelector('img[data-live]')?.naturalWidth === 9")
     assert page.title().startswith("Softmax")
     assert page.locator("article svg script").count() == 0

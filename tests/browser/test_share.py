@@ -5,14 +5,15 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Page
 
 from browser.conftest import Watched
-from browser.reader import Visit, bar, edit, press, python_workers, run, status, texts
+from browser.reader import Visit, bar, edit, press, python_workers, run, status, texts, wait_until
 
 
 def shared_link(page: Page) -> str:
     press(page, 1, "Share")
-    page.wait_for_function(
+    wait_until(
+        page,
         "document.querySelector('.run-bar[aria-label=\"Block 2\"] .run-status')"
-        ".textContent.startsWith('Copied')"
+        ".textContent.startsWith('Copied')",
     )
     return str(page.evaluate("navigator.clipboard.readText()"))
 
@@ -29,7 +30,7 @@ def test_a_link_brings_the_edits_and_runs_nothing(
 
     page = watched.context.new_page()
     page.goto(link)
-    page.wait_for_function("document.querySelector('[data-edited]')")
+    wait_until(page, "document.querySelector('[data-edited]')")
     assert "print('from a link ✓')" in texts(page)
     assert "from a link ✓" not in texts(page)
     assert status(page, 1).startswith("This code came with the link")

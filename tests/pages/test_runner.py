@@ -1,0 +1,83 @@
+"""The browser's runner of programs, in this Python: each program starts afresh, and is run once."""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pages.state
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.setitem(sys.modules, "state", pages.state)
+    spec = importlib.util.spec_from_file_location("runner", ROOT / "web/src/runner.py")
+    assert spec is not None
+    assert spec.loader is not None
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    monkeypatch.setattr(runner, "DIRECTORY", str(tmp_path))
+
+    def run(*codes: str, error: str | None = None) -> dict[str, Any]:
+        blocks = [{"name": f"block {n}", "code": code} for n, code in enumerate(codes, start=1)]
+        program = {"blocks": blocks, "error": error, "figures": []}
+        return dict(json.loads(runner.run(json.dumps(program))))
+
+    return run
+
+
+def test_a_block_goes_on_where_the_one_above_ended(run: Run) -> None:
+    first = "import sys\nsys.setrecursionlimit(777)\nx = [1]"
+    run(first)
+    run(first, "x.append(2)\nprint(x)")
+    went_on = run(first, "x.append(2)\nprint(x)", "import sys\nprint(x, sys.getrecursionlimit())")
+    assert (went_on["output"], went_on["error"]) == ("[1, 2] 777\n", "")
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        ("x = [1]", "x.append(2)\nprint(x)"),  # itself, once more
+        ("x = [1]", "x.append(3)"),  # another one that continues the first
+        ("x = [1]", "x.append(4)\n1 / 0"),  # one that fails half-way
+        ("x = [5]",),
+    ],
+)
+def test_no_block_sees_what_is_not_of_its_program(between: tuple[str, ...], run: Run) -> None:
+    run("x = [1]")
+    run(*between)
+    assert run("x = [1]", "x.append(2)\nprint(x)")["output"] == "[1, 2]\n"
+
+
+def test_a_chain_is_run_once(run: Run, tmp_path: Path) -> None:
+    log = tmp_path.parent / "log"
+    codes = [f"with open({str(log)!r}, 'a') as log: log.write('{n} ')" for n in range(4)]
+    for number in range(4):
+        run(*codes[: number + 1])
+    assert log.read_text() == "0 1 2 3 "
+
+
+def test_files_of_another_program_are_gone(run: Run) -> None:
+    run("from pathlib import Path\nPath('a').write_text('')")
+    assert run("from pathlib import Path\nprint(list(Path().iterdir()))")["output"] == "[]\n"
+
+
+def test_the_block_that_fails_is_named(run: Run) -> None:
+    failed = run("x = 1", "print('before')\nx / 0", "print('never')")
+    assert (failed["failed"], failed["output"]) == (1, "before\n")
+    assert failed["error"].endswith("ZeroDivisionError: division by zero\n")
+    assert '"block 2", line 2' in failed["error"]
+
+
+def test_a_declared_error_is_part_of_the_output(run: Run) -> None:
+    assert run("1 / 0", error="ZeroDivisionError")["output"] == (
+        "ZeroDivisionError: division by zero\n"
+    )
+    assert run("1 / 0", error="ValueError")["output"] == ""
