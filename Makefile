@@ -28,9 +28,9 @@ serve: web ## show the site at http://127.0.0.1:8000 and rebuild it at each chan
 test: lint site ## prove everything: style, types, the package, the pages, the site
 	$(RUN) -m pytest -n 2 --ignore tests/peers --ignore tests/models --ignore tests/browser tests docs README.md src/attention_ref --doctest-modules
 
-test-peers: setup ## judge the package by ONNX, JAX, transformers and flash-linear-attention
+test-peers: setup ## judge the package by ONNX, JAX, Keras, MLX, transformers and others
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps fla-core
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps fla-core x-transformers
 	$(RUN) -m pytest -n 2 tests/peers
 
 test-pages: site ## prove the pages alone: their blocks, the build, the built pages
