@@ -1,5 +1,5 @@
 """Makes each Markdown page a test, as docs/contribute/how-pages-are-tested.md says."""
 
 pytest_plugins = ["pages.plugin"]
-# Made by the build; what it holds is tested before.
-collect_ignore = ["docs/assets"]
+# What the build makes is tested before; and it runs the notebooks, which must not run here.
+collect_ignore = ["docs/assets", "docs/notebooks"]

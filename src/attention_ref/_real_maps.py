@@ -73,7 +73,7 @@ def real_map(name: str) -> RealMap:
     Raises:
         ValueError: If there is no recording of that name; the message lists all.
 
-    Complexity: O(layers * heads * length ** 2) time and memory, at most 0.2 million numbers.
+    Complexity: O(layers * heads * length * length) time and memory, at most 0.2 million numbers.
 
     Examples:
         >>> tired = real_map("tired")
