@@ -2,6 +2,7 @@
 import { Bar } from "./bar";
 import { addCopy, type Host, RunnableBlock } from "./block";
 import { type Edits, fromFragment, keepEdits, readEdits, toFragment } from "./edits";
+import { addExplorers } from "./explorer";
 import { type Found, type FoundPage, findPage, pageName } from "./plan";
 import type { Program, RuntimeFiles } from "./protocol";
 import { pythonOf, Stopped } from "./python";
@@ -108,6 +109,7 @@ async function show(): Promise<void> {
   if (!article) return;
   const page = await findPage(pageName(location.href), article);
   if (!page || !article.isConnected) return;
+  addExplorers(article, page.runtime);
   if (page.runtime) {
     await new PageOfBlocks(page, page.runtime).restore();
     return;

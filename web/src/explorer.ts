@@ -1,0 +1,122 @@
+// The explorers: figures that answer the hand. Each stands on its page as a static figure and a
+// table; a press of Start brings Python and puts a custom element in their place.
+import { Bar } from "./bar";
+import type { RuntimeFiles } from "./protocol";
+import { pythonOf, Stopped } from "./python";
+
+/** Sends a request to the explorer's Python; null if a newer request took its place. */
+export type Ask = (request: unknown) => Promise<unknown>;
+
+/** A custom element that draws what its Python computes. */
+export interface Explorer extends HTMLElement {
+  /** Show the first answer; from then on, the element asks as the reader moves things. */
+  start(ask: Ask): Promise<void>;
+}
+
+/** What the chunk of an explorer exports. */
+export interface ExplorerModule {
+  /** Python with a function `answer(request)`, from what JSON holds to what JSON holds. */
+  readonly source: string;
+  readonly Element: new () => Explorer;
+}
+
+/** By the name in `data-explorer`, which is that of the custom element too. */
+const EXPLORERS: Readonly<Record<string, () => Promise<ExplorerModule>>> = {};
+
+/** Give each explorer on the page its Start button. */
+export function addExplorers(article: HTMLElement, runtime: RuntimeFiles | null): void {
+  for (const place of article.querySelectorAll<HTMLElement>("[data-explorer]")) {
+    const name = place.dataset.explorer ?? "";
+    const load = EXPLORERS[name];
+    if (!load) continue;
+    const bar = new Bar(place, name);
+    if (runtime) new Place(place, name, bar, load, runtime);
+    else bar.say("This copy of the site was built without Python: the figure stands still.");
+  }
+}
+
+class Place {
+  private readonly button: HTMLButtonElement;
+
+  constructor(
+    private readonly place: HTMLElement,
+    private readonly name: string,
+    private readonly bar: Bar,
+    private readonly load: () => Promise<ExplorerModule>,
+    private readonly runtime: RuntimeFiles,
+  ) {
+    this.button = bar.button(
+      "Start",
+      "Start Python, and move the figure by hand",
+      () => void this.start(),
+    );
+    this.button.classList.add("run-main");
+  }
+
+  private async start(): Promise<void> {
+    this.button.disabled = true;
+    try {
+      const { source, Element } = await this.load();
+      if (!customElements.get(this.name)) customElements.define(this.name, Element);
+      const element = new Element();
+      // Hidden until it has something to show: the static figure stays if Python cannot be had.
+      element.hidden = true;
+      this.place.append(element);
+      try {
+        await element.start(this.asking(source));
+      } catch (error) {
+        element.remove();
+        throw error;
+      }
+      for (const child of [...this.place.children]) {
+        if (child !== element && child !== this.bar.element) (child as HTMLElement).hidden = true;
+      }
+      element.hidden = false;
+      this.button.hidden = true;
+      this.bar.say("");
+      element.querySelector<HTMLElement>("input, select, button, [tabindex]")?.focus();
+    } catch (error) {
+      this.button.textContent = "Retry";
+      this.bar.say(error instanceof Error ? error.message : String(error), "error");
+    } finally {
+      this.button.disabled = false;
+    }
+  }
+
+  /** One request is at work and one waits: the newest. */
+  private asking(source: string): Ask {
+    let atWork: Promise<unknown> = Promise.resolve();
+    let newest = 0;
+    return (request) => {
+      const own = ++newest;
+      const answer = atWork.then(() => (own === newest ? this.compute(source, request) : null));
+      atWork = answer.catch(() => {});
+      return answer;
+    };
+  }
+
+  private async compute(source: string, request: unknown): Promise<unknown> {
+    const asked = JSON.stringify(JSON.stringify(request));
+    const program = {
+      blocks: [
+        { name: this.name, code: source },
+        {
+          name: "the request",
+          code: `import json\nprint(json.dumps(answer(json.loads(${asked}))))`,
+        },
+      ],
+      error: null,
+      figures: [],
+    };
+    try {
+      const outcome = await pythonOf(this.runtime).run(program, (now) => this.bar.watch(now));
+      if (outcome.error) throw new Error(outcome.error.trim().split("\n").at(-1));
+      this.bar.say("");
+      return JSON.parse(outcome.output);
+    } catch (error) {
+      const stopped = error instanceof Stopped;
+      this.bar.say(stopped ? "Stopped. Move something to go on." : String(error), "error");
+      throw error;
+    }
+  }
+}
