@@ -109,8 +109,9 @@ def attention_backward(
                [0.5]]), array([[-1.,  1.]]))
 
     References:
-        Dao et al. 2022 (FlashAttention), appendix B.2. Bridle 1990, section 3 (the derivative of
-        the softmax).
+        Dao et al. 2022 (FlashAttention), appendix B.2. Bridle 1990, "Probabilistic
+        interpretation of feedforward classification network outputs" (the derivative of the
+        softmax).
     """
     stages = attention_stages(
         query, key, value, mask=mask, bias=bias, scale=scale, softcap=softcap, sink=sink

@@ -102,8 +102,8 @@ def linear_attention_recurrent(
 
     References:
         Katharopoulos et al. 2020, section 3.4. Yang et al. 2023 (gated linear attention), section
-        4.1. Schlag et al. 2021, section 4.2 (delta rule). Yang et al. 2024 (Gated DeltaNet),
-        section 3.1.
+        4. Schlag et al. 2021, section 4 (delta rule). Yang et al. 2024 (Gated DeltaNet), section
+        3.1.
     """
     xp, (query, key, wide, decay, beta, scale, state) = _prepare(
         query, key, value, decay, beta, scale, state
@@ -173,7 +173,7 @@ def linear_attention(
 
     References:
         Katharopoulos et al. 2020, section 3.2, equation 4. Yang et al. 2023 (gated linear
-        attention), section 4.2. Yang et al. 2024 (DeltaNet), section 3.2.
+        attention), section 4. Yang et al. 2024 (DeltaNet), section 3.2.
     """
     check_query_and_key(query, key)
     return linear_attention_chunked(
@@ -236,7 +236,7 @@ def linear_attention_chunked(
 
     References:
         Hua et al. 2022 (FLASH), section 3.2. Yang et al. 2023 (gated linear attention), section
-        4.3. Yang et al. 2024 (DeltaNet), section 3.2.
+        4. Yang et al. 2024 (DeltaNet), section 3.2.
     """
     chunk_size = as_integer("chunk_size", chunk_size, least=1)
     xp, (query, key, wide, decay, beta, scale, state) = _prepare(

@@ -268,7 +268,7 @@ def prefix_mask(
                [1, 1, 1, 1]])
 
     References:
-        Raffel et al. 2020 (T5), section 3.2.1, figure 4.
+        Raffel et al. 2020 (T5), section 3.2.1 (model structures).
     """
     if array_api_compat.is_array_api_obj(prefix):
         like = prefix if like is None else like
@@ -313,7 +313,7 @@ def document_mask(
         array([[0, 0, 1]])
 
     References:
-        Krell et al. 2021, "Efficient sequence packing without cross-contamination", section 3.2.
+        Krell et al. 2021, "Efficient sequence packing without cross-contamination".
     """
     key_ids = query_ids if key_ids is None else key_ids
     xp = array_namespace(query_ids=query_ids, key_ids=key_ids)

@@ -54,7 +54,7 @@ def softmax(
 
     References:
         Bridle 1990, "Probabilistic interpretation of feedforward classification network
-        outputs", section 3. Hinton et al. 2015, section 2, equation 1 (temperature).
+        outputs". Hinton et al. 2015, section 2, equation 1 (temperature).
     """
     xp = array_namespace(x=x)
     require_dtype(xp, "real floating", x=x)
@@ -149,7 +149,7 @@ def logsumexp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
 
     References:
         Blanchard, Higham and Higham 2021, "Accurately computing the log-sum-exp and softmax
-        functions", equation 1.4.
+        functions", section 1 (the shifted formulas).
     """
     xp = array_namespace(x=x)
     require_dtype(xp, "real floating", x=x)
