@@ -4,6 +4,8 @@ import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx.backend.test.case.node as onnx_cases
 import pytest
@@ -20,6 +22,8 @@ from attention_ref import (
     split_heads,
 )
 
+jax.config.update("jax_enable_x64", True)
+
 FORMS = {
     "recurrent": linear_attention_recurrent,
     "parallel": linear_attention,
@@ -28,6 +32,7 @@ FORMS = {
     ),
 }
 NUMPY = SimpleNamespace(array=np.asarray, numpy=np.asarray)
+JAX = SimpleNamespace(array=jnp.asarray, numpy=np.asarray)
 every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 
 EXPANDED = "_expanded"
@@ -115,6 +120,13 @@ def test_onnx_redrawn(library, form, name):
         None, dict(zip([x.name for x in model.graph.input], drawn, strict=True))
     )
     judge_case(library, form, name, drawn, expected)
+
+
+@every_form
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx_on_jax(form, name):
+    test_onnx_as_shipped(JAX, form, name)
+    test_onnx_redrawn(JAX, form, name)
 
 
 def naive(operator, function):

@@ -1,5 +1,9 @@
 """Rotary embedding beside ONNX's cases and the models of transformers."""
 
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx.backend.test.case.node as onnx_cases
 import pytest
@@ -18,6 +22,9 @@ from attention_ref import (
     rotate_pairs,
     split_heads,
 )
+
+jax.config.update("jax_enable_x64", True)
+JAX = SimpleNamespace(array=jnp.asarray, numpy=np.asarray)
 
 EXPANDED = "_expanded"
 CASES = {case.name: case for case in onnx_cases._NodeTestCases if "rotary" in case.name}
@@ -71,6 +78,12 @@ def test_onnx_redrawn(library, name):
     assert 0 < limit < 1e-5
     assert np.abs(found - exact).max() <= limit
     assert np.abs(found - expected).max() <= limit
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_onnx_on_jax(name):
+    test_onnx_as_shipped(JAX, name)
+    test_onnx_redrawn(JAX, name)
 
 
 def draw(*shape):

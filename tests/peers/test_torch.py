@@ -192,3 +192,47 @@ class TestFlexAttention:
         stages = self.compare(draw_inputs(17), visible, mask=mask)
         assert not stages.output[:, :, 3].any()
         assert (stages.logsumexp[:, :, 3] == -math.inf).all()
+
+
+class TestScaledDotProductAttention:
+    """The backend that PyTorch calls math, in float64, and gradients by finite differences."""
+
+    sizes = (BATCH, HEADS, Q_LEN, D_K), (BATCH, HEADS, KV_LEN, D_K), (BATCH, HEADS, KV_LEN, D_V)
+
+    def masks(self):
+        """Return masks, among them one that leaves two queries nothing to see."""
+        padding = padding_mask(torch.tensor([4, KV_LEN]), KV_LEN)[:, None]
+        causal = causal_mask(Q_LEN, KV_LEN, q_start=-2, like=torch.empty(0))
+        return {"all": None, "padding": padding, "dead rows": causal, "both": padding & causal}
+
+    @pytest.mark.parametrize("scale", [None, 0.3])
+    @pytest.mark.parametrize("name", ["all", "padding", "dead rows", "both"])
+    def test_output_and_gradients(self, name, scale):
+        mask = self.masks()[name]
+        inputs = [draw(seed, *size).requires_grad_() for seed, size in enumerate(self.sizes)]
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+            expected = torch.nn.functional.scaled_dot_product_attention(
+                *inputs, attn_mask=mask, scale=scale
+            )
+        found = scaled_dot_product_attention(*inputs, mask=mask, scale=scale)
+        torch.testing.assert_close(found, expected, **CLOSE)
+        gradient = draw(7, *expected.shape)
+        for ours, theirs in zip(
+            torch.autograd.grad(found, inputs, gradient),
+            torch.autograd.grad(expected, inputs, gradient),
+            strict=True,
+        ):
+            torch.testing.assert_close(ours, theirs, **CLOSE)
+
+    @pytest.mark.parametrize("q_start", [-1, 2])  # with a query that sees nothing, and without
+    def test_gradcheck(self, q_start):
+        mask = causal_mask(3, 5, q_start=q_start, like=torch.empty(0))
+        shapes = (2, 3, 2), (2, 5, 2), (2, 5, 1), (3, 5), (2,)
+        inputs = [draw(seed, *shape).requires_grad_() for seed, shape in enumerate(shapes)]
+
+        def attend(query, key, value, bias, sink):
+            return scaled_dot_product_attention(
+                query, key, value, mask=mask, bias=bias, sink=sink, softcap=3.0, scale=0.4
+            )
+
+        assert torch.autograd.gradcheck(attend, inputs)

@@ -270,23 +270,35 @@ def test_gemma2_soft_cap_scale_and_every_other_layer_a_window():
         assert_equal(attend(call.module, query, key, value, **options), call)
 
 
-def test_gpt_oss_sinks():
-    window, base = 4, 150000.0
+@pytest.mark.parametrize("scaling", ["default", "yarn"])
+def test_gpt_oss_sinks(scaling):
+    window, base, length = 4, 500.0, 40
+    frequencies = rotary_frequencies(D, base=base, like=torch.zeros(1).double())
+    scale, parameters = 1 / math.sqrt(D), {}
+    if scaling == "yarn":
+        # Its ramp begins and ends between two pairs, where that of other models is rounded.
+        parameters = {**YARN, "truncate": False, "original_max_position_embeddings": length}
+        plain = yarn_frequency_scaling(frequencies, original_length=length, **YARN)
+        frequencies = yarn_frequency_scaling(
+            frequencies, original_length=length, truncate=False, **YARN
+        )
+        assert (frequencies / plain - 1).abs().max() > 0.01
+        scale *= yarn_attention_factor(YARN["factor"]) ** 2
     config = GptOssConfig(
-        **{**GROUPED, "hidden_size": 32, "intermediate_size": 16},  # its experts want whole words
+        # Its experts want whole words.
+        **{**GROUPED, "hidden_size": 32, "intermediate_size": 16, "max_position_embeddings": 160},
         sliding_window=window,
         num_local_experts=2,
         num_experts_per_tok=1,
-        rope_parameters={"rope_type": "default", "rope_theta": base},
+        rope_parameters={"rope_type": scaling, "rope_theta": base, **parameters},
     )
-    frequencies = rotary_frequencies(D, base=base, like=torch.zeros(1).double())
     calls = run(GptOssModel, config, "GptOssAttention")
     for call, left in zip(calls, (window - 1, None), strict=True):
         query, key, value = grouped_heads(call.module, call.x)
         query, key = (
             rotary_embedding(x, layout="half", frequencies=frequencies) for x in (query, key)
         )
-        options = {"mask": causal(left), "sink": call.module.sinks}
+        options = {"mask": causal(left), "sink": call.module.sinks, "scale": scale}
         assert_equal(attend(call.module, query, key, value, **options), call)
 
 
