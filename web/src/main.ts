@@ -6,6 +6,7 @@ import { addExplorers } from "./explorer";
 import { type Found, type FoundPage, findPage, pageName } from "./plan";
 import type { Program, RuntimeFiles } from "./protocol";
 import { pythonOf, Stopped } from "./python";
+import { focusScrollable } from "./scrollable";
 
 class PageOfBlocks implements Host {
   private readonly blocks = new Map<number, RunnableBlock>();
@@ -107,6 +108,7 @@ function whyNot(found: Found): string {
 async function show(): Promise<void> {
   const article = document.querySelector<HTMLElement>("article");
   if (!article) return;
+  focusScrollable(article);
   const page = await findPage(pageName(location.href), article);
   if (!page || !article.isConnected) return;
   addExplorers(article, page.runtime);

@@ -27,7 +27,7 @@ def tables(answers: list[Answer]) -> dict[str, str]:
             if answer.question == question and answer.how != MISSING:
                 note = " (documented)" if answer.how == DOCUMENTED else ""
                 rows.setdefault(answer.answer, []).append(answer.library + note)
-        lines = [f"| {question} | |", "|---|---|"]
+        lines = [f"| {question} | libraries |", "|---|---|"]
         lines += [f"| {answer} | {', '.join(names)} |" for answer, names in rows.items()]
         written[question] = "\n".join(lines)
     return written

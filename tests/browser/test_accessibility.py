@@ -1,0 +1,82 @@
+"""Nothing serious is found by axe, on any page, in either theme, wide and narrow."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from browser.conftest import SITE, Watched, watch
+from browser.reader import Visit, await_end, edit, press, run
+
+AXE = Path(__file__).with_name("node_modules") / "axe-core/axe.min.js"
+PAGES = sorted(path.relative_to(SITE).parent.as_posix() for path in SITE.rglob("index.html"))
+LOOKS = {
+    "light and wide": ("light", {"width": 1280, "height": 900}),
+    "dark and narrow": ("dark", {"width": 360, "height": 740}),
+}
+
+
+@pytest.fixture(scope="module", params=LOOKS)
+def looking(browser: Browser, home: str, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    scheme, viewport = LOOKS[request.param]
+    with watch(browser, home, color_scheme=scheme) as watched:
+        page = watched.context.new_page()
+        page.set_viewport_size(viewport)
+        yield watched
+
+
+def findings(page: Page) -> list[str]:
+    """Return what axe calls serious or critical, with the elements."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: dict[str, Any] = page.evaluate("axe.run({ resultTypes: ['violations'] })")
+    return [
+        f"{one['id']}: {node['html'][:200]}\n{node['failureSummary']}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def open_all(page: Page) -> None:
+    """Open what a reader can open: a closed answer is looked at by nobody."""
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_axe_finds_nothing_serious(path: str, looking: Watched) -> None:
+    (page,) = looking.context.pages
+    page.goto(f"{looking.home}{path}/".replace("/./", "/"), wait_until="networkidle")
+    open_all(page)
+    assert findings(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_what_a_reader_brings_about(
+    scheme: str, browser: Browser, home: str
+) -> None:
+    with watch(browser, home, color_scheme=scheme) as watched:
+        page = watched.context.new_page()
+        page.goto(f"{home}learn/softmax/")
+        page.wait_for_selector(".run-bar")
+        run(page, 1)
+        edit(page, 1, "import numpy as np\n\n# a comment\nprint('text', 1 / 0)")
+        press(page, 1, "Run")
+        assert "error" in await_end(page, 1)
+        assert findings(page) == []
+
+
+def test_axe_sees_what_is_wrong(visit: Visit) -> None:
+    page = visit("")
+    page.evaluate(
+        """() => {
+             const text = document.createElement("p");
+             text.textContent = "pale";
+             text.style.color = "#ccc";
+             document.querySelector("article").append(text, document.createElement("button"));
+           }"""
+    )
+    found = "\n".join(findings(page))
+    assert "color-contrast" in found
+    assert "button-name" in found

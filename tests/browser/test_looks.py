@@ -1,0 +1,33 @@
+"""Pictures of each kind of page, for people to look at: build/screenshots/."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from browser.conftest import ROOT, watch
+
+PICTURES = ROOT / "build" / "screenshots"
+KINDS = ("", "learn/softmax/", "reference/flash/", "notebooks/scaling/", "contribute/style/")
+WIDTHS = {"wide": 1280, "narrow": 360}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("path", KINDS)
+def test_a_page_fits_its_window(
+    path: str, width: str, scheme: str, browser: Browser, home: str
+) -> None:
+    with watch(browser, home, color_scheme=scheme) as watched:
+        page = watched.context.new_page()
+        page.set_viewport_size({"width": WIDTHS[width], "height": 900})
+        page.goto(f"{home}{path}", wait_until="networkidle")
+        name = path.strip("/").replace("/", "-") or "home"
+        picture = Path(PICTURES, f"{name}-{width}-{scheme}.png")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=picture, full_page=True)
+        # Code, tables and formulas scroll in boxes of their own, the page itself never.
+        assert page.evaluate("document.documentElement.scrollWidth") == WIDTHS[width]
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        dark = sum(int(part) for part in paper[4:-1].split(",")) < 3 * 128
+        assert dark == (scheme == "dark")
