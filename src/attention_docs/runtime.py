@@ -1,22 +1,26 @@
 """Fetch what runs Python in the reader's browser: `python -m attention_docs.runtime TARGET`.
 
 Each file below comes out of a published archive and is known by its digest. What was fetched once
-stays in .cache/runtime. Beside these files, TARGET gets this commit's `attention_ref` and the
-packages that it needs. Without a network, TARGET stays empty: the site then has no Run buttons.
+stays in .cache/runtime. Beside these files, TARGET gets two archives: `packages.bin` holds this
+commit's `attention_ref`, NumPy and what else they need; `memory.bin` the memory of a Python that
+has imported them, which is ready in a fraction of the time. Without a network, TARGET stays empty:
+the site then has no Run buttons.
 """
 
 from __future__ import annotations
 
+import gzip
 import importlib.metadata
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +89,13 @@ FILES = (
 PACKAGES = ("array-api-compat", "jaxtyping", "wadler_lindig")
 # Of NumPy's wheel, what no running program reads.
 UNUSED = ("numpy/_core/include/", "numpy/_core/lib/", "numpy/random/lib/")
-STAMP = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives
+# The page engine's own file, and the one that runs a program under it: see worker.ts.
+RUNNER = ("tests/pages/state.py", "web/src/runner.py")
+# What decides, beside the files of the runtime, what is in the memory of a started Python.
+RECORDER = (
+    "web/record.mjs",
+    *(f"web/src/{name}" for name in ("record.py", "record.ts", "start.ts")),
+)
 
 
 class RuntimeUnavailableError(Exception):
@@ -106,7 +116,12 @@ def main(target: Path) -> None:
     for path in files:
         if path.name != NUMPY:
             shutil.copyfile(path, making / path.name)
-    (making / "packages.zip").write_bytes(packages(CACHE / NUMPY))
+    (making / "packages.bin").write_bytes(archive(packages(CACHE / NUMPY)))
+    try:
+        shutil.copyfile(memory(making), making / "memory.bin")
+    except RuntimeUnavailableError as error:
+        print(f"The site will have no Run buttons: {error}", file=sys.stderr)
+        return
     # Scripts load as modules, whose bytes no script can count as they come.
     counted = [path for path in sorted(making.iterdir()) if path.suffix != ".mjs"]
     sizes = {path.name: path.stat().st_size for path in counted}
@@ -163,16 +178,52 @@ def _member(archive: Path, name: str) -> bytes:
         return wheel.read(name)
 
 
-def packages(numpy: Path) -> bytes:
-    """Return one archive of all that a page imports: NumPy, this package, and what it needs."""
+def memory(runtime: Path) -> Path:
+    """Return the path of `memory.bin` in the cache, made by starting Python if it is not there."""
+    made_of = [*sorted(runtime.iterdir()), *(ROOT / name for name in RECORDER)]
+    digests = "".join(sha256(path.read_bytes()).hexdigest() for path in made_of)
+    kept = CACHE / f"memory-{sha256(digests.encode()).hexdigest()[:16]}.bin"
+    if kept.exists():
+        return kept
+    beside = os.pathsep.join((os.environ.get("PATH", ""), str(Path(sys.executable).parent)))
+    node = shutil.which("node", path=beside)
+    if node is None:
+        raise RuntimeUnavailableError("node, which starts Python once, is not there")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        ran = subprocess.run(
+            [node, str(ROOT / "web/record.mjs"), str(runtime), folder],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode:
+            said = [line for line in ran.stderr.splitlines() if "Error: " in line]
+            raise RuntimeUnavailableError(
+                f"Python cannot be started by node: {said[-1] if said else ran.stderr[-500:]}"
+            )
+        recorded = [(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
+        part = Path(folder, "memory.bin")
+        part.write_bytes(archive(recorded))
+        for older in CACHE.glob("memory-*.bin"):
+            older.unlink()
+        part.replace(kept)
+    return kept
+
+
+def archive(contents: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return one compressed file of `contents`; equal contents make equal archives."""
     whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, content in sorted(_contents(numpy)):
-            archive.writestr(zipfile.ZipInfo(name, STAMP), content, zipfile.ZIP_DEFLATED)
-    return whole.getvalue()
+    with tarfile.open(fileobj=whole, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, content in sorted(contents):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return gzip.compress(whole.getvalue(), 6, mtime=0)  # 9 takes five times as long
 
 
-def _contents(numpy: Path) -> Iterator[tuple[str, bytes]]:
+def packages(numpy: Path) -> Iterator[tuple[str, bytes]]:
+    """Give all that Python imports in a page: NumPy, this package, what it needs, our runner."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
@@ -190,6 +241,8 @@ def _contents(numpy: Path) -> Iterator[tuple[str, bytes]]:
         for file in importlib.metadata.files(package) or ():
             if "__pycache__" not in file.parts and ".." not in file.parts:
                 yield file.as_posix(), file.read_binary()
+    for path in RUNNER:
+        yield Path(path).name, (ROOT / path).read_bytes()
 
 
 if __name__ == "__main__":

@@ -97,17 +97,64 @@ def test_without_a_network_the_site_has_no_runtime_and_says_so(
 def test_the_archive_holds_what_a_page_imports(tmp_path: Path) -> None:
     wheel = tmp_path / "numpy.whl"
     names = ("numpy/__init__.py", "numpy/__init__.pyi", "numpy/_core/include/numpy/x.h")
-    with zipfile.ZipFile(wheel, "w") as archive:
+    with zipfile.ZipFile(wheel, "w") as opened:
         for name in names:
-            archive.writestr(name, "")
-    first, second = runtime.packages(wheel), runtime.packages(wheel)
-    assert first == second
-    with zipfile.ZipFile(io.BytesIO(first)) as archive:
-        held = set(archive.namelist())
-        source = Path("src/attention_ref/_softmax.py").read_bytes()
-        assert archive.read("attention_ref/_softmax.py") == source
+            opened.writestr(name, "")
+    content = runtime.archive(runtime.packages(wheel))
+    assert content == runtime.archive(runtime.packages(wheel))
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        held = set(archive.getnames())
+        member = archive.extractfile("attention_ref/_softmax.py")
+        assert member is not None
+        assert member.read() == Path("src/attention_ref/_softmax.py").read_bytes()
     assert {"numpy/__init__.py", "jaxtyping/__init__.py", "array_api_compat/__init__.py"} <= held
+    assert {"state.py", "runner.py"} <= held
     assert held.isdisjoint(names[1:])
+
+
+RECORDED = "for name in ('memory', 'places.json'): open(sys.argv[3] + '/' + name, 'w').write(name)"
+
+
+def offer_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Path:
+    """Put a Python that runs `program` in the place of node; return the runtime it is to start."""
+    node = tmp_path / "bin" / "node"
+    node.parent.mkdir()
+    node.write_text(f"#!{sys.executable}\nimport sys\n{program}\n", encoding="utf-8")
+    node.chmod(0o755)
+    monkeypatch.setenv("PATH", str(node.parent))
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "packages.bin").write_bytes(b"packages")
+    return files
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the node of this test is a script")
+def test_memory_is_recorded_once_for_the_same_files(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = offer_node(tmp_path, monkeypatch, RECORDED)
+    first = runtime.memory(files)
+    with tarfile.open(first) as archive:
+        assert archive.getnames() == ["memory", "places.json"]
+    (tmp_path / "bin" / "node").write_text("not run again", encoding="utf-8")
+    assert runtime.memory(files) == first
+    (tmp_path / "bin" / "node").write_text(
+        f"#!{sys.executable}\nimport sys\n{RECORDED}\n", encoding="utf-8"
+    )
+    (files / "packages.bin").write_bytes(b"other packages")
+    second = runtime.memory(files)
+    assert second != first
+    assert [path.name for path in cache.iterdir()] == [second.name]  # the older one is gone
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the node of this test is a script")
+def test_a_failure_of_node_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = offer_node(tmp_path, monkeypatch, "raise SystemExit('lines\\nTypeError: why\\n  at')")
+    rule = "^Python cannot be started by node: TypeError: why$"
+    with pytest.raises(runtime.RuntimeUnavailableError, match=rule):
+        runtime.memory(files)
 
 
 def test_the_built_site_runs_python(site: Path) -> None:

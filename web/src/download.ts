@@ -1,15 +1,18 @@
 // Bring the files of the runtime, and count their bytes.
+import { type Files, unpack } from "./archive";
 import type { RuntimeFiles } from "./protocol";
 
 export interface Download {
-  /** The content of `packages.zip`. */
-  readonly packages: Promise<ArrayBuffer>;
+  /** The files of `packages.bin`: what Python can import. */
+  readonly packages: Promise<Files>;
+  /** The files of `memory.bin`: what `record.ts` kept of a started Python. */
+  readonly memory: Promise<Files>;
   /** Never comes true; fails with the name of the file that cannot be had, and the reason. */
   readonly failure: Promise<never>;
 }
 
 /**
- * Fetch `packages.zip`, and have every other fetch of a file of the runtime counted too.
+ * Fetch both archives, and have every other fetch of a file of the runtime counted too.
  * Pyodide waits for ever for a file that does not come: race it with `failure`.
  */
 export function download(
@@ -48,9 +51,14 @@ export function download(
     count(response.clone(), (bytes) => note(name, bytes)).catch(() => refuse("it broke off"));
     return response;
   };
-  const packages = self.fetch(new URL("packages.zip", runtime)).then((one) => one.arrayBuffer());
+  const archive = async (name: string) => {
+    const { body } = await self.fetch(new URL(name, runtime));
+    return unpack(body ?? new ReadableStream());
+  };
+  const [packages, memory] = [archive("packages.bin"), archive("memory.bin")];
   packages.catch(() => {}); // `failure` says it
-  return { packages, failure };
+  memory.catch(() => {});
+  return { packages, memory, failure };
 }
 
 /** Report the bytes of `response` as they come, and leave it as it is: a copy is read. */

@@ -1,22 +1,9 @@
 // The worker: starts Python, and runs programs in it. The page's own objects are out of its reach.
-import stateSource from "../../tests/pages/state.py";
-import { download } from "./download";
+import { type Download, download } from "./download";
 import type { Outcome, Program, Reply, Request, RuntimeFiles } from "./protocol";
-import runnerSource from "./runner.py";
-
-interface Pyodide {
-  readonly FS: { writeFile(path: string, content: string): void };
-  runPython(code: string): unknown;
-  unpackArchive(content: ArrayBuffer, format: string, options: { extractDir: string }): void;
-}
-
-interface PyodideModule {
-  loadPyodide(options: Record<string, unknown>): Promise<Pyodide>;
-}
+import { type Runtime, restore, start as startAnew } from "./start";
 
 const RUNTIME = new URL("../runtime/", import.meta.url);
-const SITE_PACKAGES = "/lib/python3.14/site-packages";
-
 let run: ((program: string) => string) | undefined;
 
 function say(reply: Reply): void {
@@ -28,36 +15,22 @@ function stage(name: string): void {
 }
 
 function start(files: RuntimeFiles): Promise<void> {
-  const { packages, failure } = download(RUNTIME, files, (loaded, total) => {
-    if (loaded === total) stage("Starting Python");
+  const downloaded = download(RUNTIME, files, (loaded, total) => {
+    if (loaded === total) stage("Starting Python and NumPy");
     else say({ kind: "progress", progress: { stage: "Downloading Python", loaded, total } });
   });
-  return Promise.race([failure, startPython(packages)]);
+  return Promise.race([downloaded.failure, startPython(downloaded)]);
 }
 
-async function startPython(packages: Promise<ArrayBuffer>): Promise<void> {
-  const { loadPyodide } = (await import(new URL("pyodide.mjs", RUNTIME).href)) as PyodideModule;
-  const pyodide = await loadPyodide({
-    indexURL: RUNTIME.href,
-    // All packages are in one archive of ours, so there is nothing to look up.
-    lockFileContents: {
-      info: {
-        abi_version: "2026_0",
-        arch: "wasm32",
-        platform: "emscripten_5_0_3",
-        python: "3.14.0",
-      },
-      packages: {},
-    },
-    packageBaseUrl: RUNTIME.href,
-    env: { HOME: "/home/pyodide", LANG: "C.UTF-8" },
-  });
-  const archive = await packages;
-  stage("Unpacking NumPy");
-  pyodide.unpackArchive(archive, "zip", { extractDir: SITE_PACKAGES });
-  pyodide.FS.writeFile(`${SITE_PACKAGES}/state.py`, stateSource);
-  pyodide.FS.writeFile(`${SITE_PACKAGES}/runner.py`, runnerSource);
-  stage("Starting NumPy");
+async function startPython({ packages, memory }: Download): Promise<void> {
+  const module = (name: string) => import(new URL(name, RUNTIME).href);
+  const [{ loadPyodide }, { default: createPyodideModule }] = await Promise.all([
+    module("pyodide.mjs"),
+    module("pyodide.asm.mjs"),
+  ]);
+  const runtime: Runtime = { address: RUNTIME.href, loadPyodide, createPyodideModule, packages };
+  // Memory that does not fit this browser costs the reader time, and nothing else.
+  const { pyodide } = await restore(runtime, memory).catch(() => startAnew(runtime));
   run = pyodide.runPython("import runner; runner.run") as (program: string) => string;
 }
 
