@@ -1,7 +1,7 @@
 // Keep the memory of a started Python: `node record.mjs RUNTIME TARGET`.
 // RUNTIME holds the other files of the runtime; TARGET gets `memory` and `places.json`.
 import { createReadStream } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -33,11 +33,12 @@ const module = (name) => import(pathToFileURL(`${runtime}/${name}`).href);
 const { loadPyodide } = await module("pyodide.mjs");
 const { default: createPyodideModule } = await module("pyodide.asm.mjs");
 
+const packages = (await readdir(runtime)).find((name) => name.startsWith("packages-"));
 const { memory, places } = await record({
   address: `${runtime}/`,
   loadPyodide,
   createPyodideModule,
-  packages: unpack(Readable.toWeb(createReadStream(`${runtime}/packages.bin`))),
+  packages: unpack(Readable.toWeb(createReadStream(`${runtime}/${packages}`))),
 });
 await writeFile(`${target}/memory`, memory);
 await writeFile(`${target}/places.json`, JSON.stringify(places));

@@ -1,10 +1,10 @@
 """Fetch what runs Python in the reader's browser: `python -m attention_docs.runtime TARGET`.
 
 Each file below comes out of a published archive and is known by its digest. What was fetched once
-stays in .cache/runtime. Beside these files, TARGET gets two archives: `packages.bin` holds this
-commit's `attention_ref`, NumPy and what else they need; `memory.bin` the memory of a Python that
-has imported them, which is ready in a fraction of the time. Without a network, TARGET stays empty:
-the site then has no Run buttons.
+stays in .cache/runtime. Beside these files, TARGET gets two archives: `packages-DIGEST.bin` holds
+this commit's `attention_ref`, NumPy and what else they need; `memory-DIGEST.bin` the memory of a
+Python that has imported them, which is ready in a fraction of the time. Without a network, TARGET
+stays empty: the site then has no Run buttons.
 """
 
 from __future__ import annotations
@@ -116,9 +116,12 @@ def main(target: Path) -> None:
     for path in files:
         if path.name != NUMPY:
             shutil.copyfile(path, making / path.name)
-    (making / "packages.bin").write_bytes(archive(packages(CACHE / NUMPY)))
+    packed = archive(packages(CACHE / NUMPY))
+    # Named by what they hold: a browser that has kept an older one never takes it for this.
+    (making / f"packages-{sha256(packed).hexdigest()[:16]}.bin").write_bytes(packed)
     try:
-        shutil.copyfile(memory(making), making / "memory.bin")
+        kept = memory(making)
+        shutil.copyfile(kept, making / kept.name)
     except RuntimeUnavailableError as error:
         print(f"The site will have no Run buttons: {error}", file=sys.stderr)
         return
@@ -179,7 +182,7 @@ def _member(archive: Path, name: str) -> bytes:
 
 
 def memory(runtime: Path) -> Path:
-    """Return the path of `memory.bin` in the cache, made by starting Python if it is not there."""
+    """Return the path of the memory in the cache, made by starting Python if it is not there."""
     made_of = [*sorted(runtime.iterdir()), *(ROOT / name for name in RECORDER)]
     digests = "".join(sha256(path.read_bytes()).hexdigest() for path in made_of)
     kept = CACHE / f"memory-{sha256(digests.encode()).hexdigest()[:16]}.bin"

@@ -3,7 +3,7 @@ import prepareSource from "./record.py";
 import { type Machine, type Places, type Runtime, start } from "./start";
 
 export interface Recorded {
-  /** The files of `memory.bin`. */
+  /** The files of the archive. */
   readonly memory: Uint8Array;
   readonly places: Places;
 }

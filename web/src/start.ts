@@ -126,19 +126,22 @@ export interface Places {
 }
 
 /** Start Python as it was when `memory` was recorded. Fails if this browser counts otherwise. */
-export async function restore(runtime: Runtime, memory: Promise<Files>): Promise<Started> {
-  const content = memory.then((files) => member(files, "memory"));
-  const places = new TextDecoder().decode(member(await memory, "places.json"));
+export async function restore(runtime: Runtime, memory: Files): Promise<Started> {
+  const kept = member(memory, "memory");
+  const places = new TextDecoder().decode(member(memory, "places.json"));
   const { functions, opened } = JSON.parse(places) as Places;
-  const started = await start(runtime, { _loadSnapshot: content }, async (machine) => {
-    if (machine.wasmTable.length !== functions) throw new Error("memory is of another machine");
-    const kept = await content;
-    if (machine.HEAP8.length < kept.length) machine.growMemory(kept.length);
-    const [, heap = 0] = new Uint32Array(kept.buffer, kept.byteOffset, 2); // behind a header
-    const own = new Int32Array(kept.buffer, kept.byteOffset + heap);
-    const trampoline = trampolineOf(machine);
-    own[trampoline] = machine.HEAP32[trampoline] ?? 0; // of this browser, which may have none
-  });
+  const started = await start(
+    runtime,
+    { _loadSnapshot: Promise.resolve(kept) },
+    async (machine) => {
+      if (machine.wasmTable.length !== functions) throw new Error("memory is of another machine");
+      if (machine.HEAP8.length < kept.length) machine.growMemory(kept.length);
+      const [, heap = 0] = new Uint32Array(kept.buffer, kept.byteOffset, 2); // behind a header
+      const own = new Int32Array(kept.buffer, kept.byteOffset + heap);
+      const trampoline = trampolineOf(machine);
+      own[trampoline] = machine.HEAP32[trampoline] ?? 0; // of this browser, which may have none
+    },
+  );
   const { preloadedWasm, LDSO } = started.machine;
   for (const [handle, name] of Object.entries(opened)) {
     const exports = preloadedWasm[name];

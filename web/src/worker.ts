@@ -1,5 +1,5 @@
 // The worker: starts Python, and runs programs in it. The page's own objects are out of its reach.
-import { type Download, download } from "./download";
+import { type Download, download, keepMemory } from "./download";
 import type { Outcome, Program, Reply, Request, RuntimeFiles } from "./protocol";
 import { type Runtime, restore, start as startAnew } from "./start";
 
@@ -14,12 +14,12 @@ function stage(name: string): void {
   say({ kind: "progress", progress: { stage: name, loaded: 0, total: 0 } });
 }
 
-function start(files: RuntimeFiles): Promise<void> {
-  const downloaded = download(RUNTIME, files, (loaded, total) => {
+async function start(files: RuntimeFiles): Promise<void> {
+  const downloaded = await download(RUNTIME, files, (loaded, total) => {
     if (loaded === total) stage("Starting Python and NumPy");
     else say({ kind: "progress", progress: { stage: "Downloading Python", loaded, total } });
   });
-  return Promise.race([downloaded.failure, startPython(downloaded)]);
+  await Promise.race([downloaded.failure, startPython(downloaded)]);
 }
 
 async function startPython({ packages, memory }: Download): Promise<void> {
@@ -30,7 +30,8 @@ async function startPython({ packages, memory }: Download): Promise<void> {
   ]);
   const runtime: Runtime = { address: RUNTIME.href, loadPyodide, createPyodideModule, packages };
   // Memory that does not fit this browser costs the reader time, and nothing else.
-  const { pyodide } = await restore(runtime, memory).catch(() => startAnew(runtime));
+  const restored = memory && (await restore(runtime, memory).catch(() => null));
+  const { pyodide } = restored ?? (await startAnew(runtime));
   run = pyodide.runPython("import runner; runner.run") as (program: string) => string;
 }
 
@@ -47,6 +48,8 @@ addEventListener("message", async ({ data }: MessageEvent<Request>) => {
     try {
       await started;
       say({ kind: "ready" });
+      // After the reader's first output, which waits in line.
+      setTimeout(() => keepMemory(RUNTIME, data.files).catch(() => {}));
     } catch (error) {
       say({ kind: "unavailable", reason: error instanceof Error ? error.message : String(error) });
     }
