@@ -49,6 +49,17 @@ export async function toFragment(edits: Edits): Promise<string> {
   return `edit=${btoa(text).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "")}`;
 }
 
+/** Copy a link, or else put it into the address bar; return what to tell the reader. */
+export async function shareLink(url: URL, copied: string): Promise<string> {
+  try {
+    await navigator.clipboard.writeText(url.href);
+    return copied;
+  } catch {
+    history.replaceState(history.state, "", url);
+    return "The link stands in the address bar.";
+  }
+}
+
 /** Read what `toFragment` wrote, or null if `fragment` is something else. */
 export async function fromFragment(fragment: string, count: number): Promise<Edits | null> {
   const match = /^#?edit=([\w-]+)$/.exec(fragment);

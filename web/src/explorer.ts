@@ -1,6 +1,7 @@
 // The explorers: figures that answer the hand. Each stands on its page as a static figure and a
 // table; a press of Start brings Python and puts a custom element in their place.
 import { Bar } from "./bar";
+import { shareLink } from "./edits";
 import type { RuntimeFiles } from "./protocol";
 import { pythonOf, Stopped } from "./python";
 
@@ -9,8 +10,13 @@ export type Ask = (request: unknown) => Promise<unknown>;
 
 /** A custom element that draws what its Python computes. */
 export interface Explorer extends HTMLElement {
-  /** Show the first answer; from then on, the element asks as the reader moves things. */
-  start(ask: Ask): Promise<void>;
+  /**
+   * Show the first answer; from then on, the element asks as the reader moves things. `state` is
+   * what a link brought, as `state` below gave it, or else the empty string.
+   */
+  start(ask: Ask, state: string): Promise<void>;
+  /** What a link must carry to show what is shown now. */
+  readonly state: string;
 }
 
 /** What the chunk of an explorer exports. */
@@ -29,7 +35,8 @@ export function addExplorers(article: HTMLElement, runtime: RuntimeFiles | null)
     const name = place.dataset.explorer ?? "";
     const load = EXPLORERS[name];
     if (!load) continue;
-    const bar = new Bar(place, name);
+    const bar = new Bar(place, name.replaceAll("-", " "));
+    place.prepend(bar.element); // above a figure that may be taller than the screen
     if (runtime) new Place(place, name, bar, load, runtime);
     else bar.say("This copy of the site was built without Python: the figure stands still.");
   }
@@ -37,6 +44,8 @@ export function addExplorers(article: HTMLElement, runtime: RuntimeFiles | null)
 
 class Place {
   private readonly button: HTMLButtonElement;
+  /** Read at once, for the theme writes there too as the reader scrolls. */
+  private readonly brought: string;
 
   constructor(
     private readonly place: HTMLElement,
@@ -51,6 +60,12 @@ class Place {
       () => void this.start(),
     );
     this.button.classList.add("run-main");
+    const mark = `#${name}?`;
+    this.brought = location.hash.startsWith(mark) ? location.hash.slice(mark.length) : "";
+    if (this.brought) {
+      this.bar.say("What came with the link is shown when you press Start.");
+      this.place.scrollIntoView();
+    }
   }
 
   private async start(): Promise<void> {
@@ -63,7 +78,7 @@ class Place {
       element.hidden = true;
       this.place.append(element);
       try {
-        await element.start(this.asking(source));
+        await element.start(this.asking(source), this.brought);
       } catch (error) {
         element.remove();
         throw error;
@@ -73,14 +88,22 @@ class Place {
       }
       element.hidden = false;
       this.button.hidden = true;
+      this.bar.button("Share", "Copy a link that shows this", () => void this.share(element));
       this.bar.say("");
-      element.querySelector<HTMLElement>("input, select, button, [tabindex]")?.focus();
+      const first = element.querySelector<HTMLElement>("[data-first]");
+      (first ?? element.querySelector<HTMLElement>("input, select, button, [tabindex]"))?.focus();
     } catch (error) {
       this.button.textContent = "Retry";
       this.bar.say(error instanceof Error ? error.message : String(error), "error");
     } finally {
       this.button.disabled = false;
     }
+  }
+
+  private async share(element: Explorer): Promise<void> {
+    const url = new URL(location.href);
+    url.hash = `${this.name}?${element.state}`;
+    this.bar.say(await shareLink(url, "Copied: a link that shows this."));
   }
 
   /** One request is at work and one waits: the newest. */
@@ -115,7 +138,8 @@ class Place {
       return JSON.parse(outcome.output);
     } catch (error) {
       const stopped = error instanceof Stopped;
-      this.bar.say(stopped ? "Stopped. Move something to go on." : String(error), "error");
+      const reason = error instanceof Error ? error.message : String(error);
+      this.bar.say(stopped ? "Stopped. Move something to go on." : reason, "error");
       throw error;
     }
   }

@@ -1,7 +1,7 @@
 // Gives each page its buttons, and puts its blocks, Python and the reader's edits together.
 import { Bar } from "./bar";
 import { addCopy, type Host, RunnableBlock } from "./block";
-import { type Edits, fromFragment, keepEdits, readEdits, toFragment } from "./edits";
+import { type Edits, fromFragment, keepEdits, readEdits, shareLink, toFragment } from "./edits";
 import { addExplorers } from "./explorer";
 import { type Found, type FoundPage, findPage, pageName } from "./plan";
 import type { Program, RuntimeFiles } from "./protocol";
@@ -55,13 +55,7 @@ class PageOfBlocks implements Host {
   async share(block: RunnableBlock): Promise<void> {
     const url = new URL(location.href);
     url.hash = await toFragment(this.edits());
-    try {
-      await navigator.clipboard.writeText(url.href);
-      block.bar.say("Copied: a link to this page with your edits.");
-    } catch {
-      history.replaceState(history.state, "", url);
-      block.bar.say("The link stands in the address bar.");
-    }
+    block.bar.say(await shareLink(url, "Copied: a link to this page with your edits."));
   }
 
   /** Show the edits that came with the link, or else those that the reader has made before. */
