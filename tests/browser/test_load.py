@@ -8,6 +8,13 @@ from browser.reader import Visit, await_end, bar, press, run, status, texts
 
 BYTES_BEFORE_A_CLICK = 250_000
 OUR_BYTES = 25_000
+KINDS = [
+    "",
+    "learn/softmax/",
+    "explore/lookup-board/",
+    "reference/conventions/",
+    "reference/softmax/",
+]
 
 
 def test_the_page_reads_the_same_without_scripts(browser: Browser, home: str, visit: Visit) -> None:
@@ -21,9 +28,7 @@ def test_the_page_reads_the_same_without_scripts(browser: Browser, home: str, vi
     context.close()
 
 
-@pytest.mark.parametrize(
-    "path", ["", "learn/softmax/", "reference/conventions/", "reference/softmax/"]
-)
+@pytest.mark.parametrize("path", KINDS)
 def test_few_bytes_come_before_a_click(path: str, watched: Watched, home: str) -> None:
     page = watched.context.new_page()
     session = watched.context.new_cdp_session(page)
@@ -52,7 +57,7 @@ def test_nothing_moves_when_the_buttons_come(watched: Watched, home: str) -> Non
             "all => all.map(one => one.getBoundingClientRect().y)"
         )
 
-    for path in ("", "learn/softmax/", "reference/conventions/", "reference/softmax/"):
+    for path in KINDS:
         page = watched.context.new_page()
         page.goto(f"{home}{path}", wait_until="networkidle")
         with_buttons = places(page)

@@ -27,7 +27,9 @@ export interface ExplorerModule {
 }
 
 /** By the name in `data-explorer`, which is that of the custom element too. */
-const EXPLORERS: Readonly<Record<string, () => Promise<ExplorerModule>>> = {};
+const EXPLORERS: Readonly<Record<string, () => Promise<ExplorerModule>>> = {
+  "lookup-board": () => import("./explore/lookup-board"),
+};
 
 /** Give each explorer on the page its Start button. */
 export function addExplorers(article: HTMLElement, runtime: RuntimeFiles | null): void {
