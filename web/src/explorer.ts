@@ -29,6 +29,7 @@ export interface ExplorerModule {
 /** By the name in `data-explorer`, which is that of the custom element too. */
 const EXPLORERS: Readonly<Record<string, () => Promise<ExplorerModule>>> = {
   "lookup-board": () => import("./explore/lookup-board"),
+  "mask-bench": () => import("./explore/mask-bench"),
 };
 
 /** Give each explorer on the page its Start button. */
