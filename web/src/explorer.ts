@@ -30,6 +30,7 @@ export interface ExplorerModule {
 const EXPLORERS: Readonly<Record<string, () => Promise<ExplorerModule>>> = {
   "lookup-board": () => import("./explore/lookup-board"),
   "mask-bench": () => import("./explore/mask-bench"),
+  "head-reader": () => import("./explore/head-reader"),
 };
 
 /** Give each explorer on the page its Start button. */
