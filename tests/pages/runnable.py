@@ -5,6 +5,7 @@ Run before the site is built: `python -m pages.runnable docs/assets/run`, with t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from attention_ref.exercises import EXERCISES, Exercise
 from pages.check import normal
 from pages.downloads import cells, notebook, script
 from pages.model import Block, Page
@@ -33,20 +35,28 @@ def main(target: Path) -> None:
     docs, files = ROOT / "docs", target.parent / "runtime" / "files.json"
     runtime = json.loads(files.read_text(encoding="utf-8")) if files.exists() else None
     site = site_url()
+    exercises: dict[str, list[str]] = {}
     for source in sorted((*docs.rglob("*.md"), *docs.glob("notebooks/*.py"))):
         place = source.relative_to(docs).with_suffix("")
         plan = EMPTY  # a notebook has no blocks of ours, and is its own download
         if source.suffix == ".md":
             page = parse_file(source, ROOT)
             plan = describe(page)
+            if ids := [block["exercise"]["id"] for block in plan["blocks"] if block["exercise"]]:
+                exercises[place.as_posix()] = ids
             if page.blocks:
                 path = place.parent if place.name == "index" else place
                 url = f"{site}{path.as_posix()}/".replace("/./", "/")
                 made = cells(page, url, site)
                 _write(target / f"{place}.ipynb", notebook(made))
                 _write(target / f"{place}.py", script(made))
-        text = json.dumps({**plan, "runtime": runtime}, ensure_ascii=False, separators=(",", ":"))
-        _write(target / f"{place}.json", text)
+        _write(target / f"{place}.json", _json({**plan, "runtime": runtime}))
+    # By page, for the marks of those whose exercises are all solved.
+    _write(target / "exercises.json", _json(exercises))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _write(file: Path, text: str) -> None:
@@ -81,10 +91,33 @@ def describe(page: Page) -> dict[str, Any]:
                 "needs": sorted(missing(program)),
                 "output": None if block.output is None else fences[block.output],
                 "error": block.error,
+                "exercise": practised(block),
                 "figures": [[figure.name, figure.path.name] for figure in block.figures],
             }
         )
     return {"fences": len(page.fences), "blocks": described}
+
+
+def practised(block: Block) -> dict[str, Any] | None:
+    """Return what the browser needs to know of the exercise whose stub `block` shows, if it does.
+
+    A reader's progress is kept under `id`, which holds a digest of the stub: it is that of another
+    exercise once the page sets another task.
+    """
+    for exercise in EXERCISES.values():
+        if block.code.startswith(f"{exercise.stub}\n\n{checked(exercise)}"):
+            digest = hashlib.sha256(exercise.stub.encode()).hexdigest()[:8]
+            return {
+                "name": exercise.name,
+                "id": f"{exercise.name}-{digest}",
+                "hints": exercise.hints,
+            }
+    return None
+
+
+def checked(exercise: Exercise) -> str:
+    """Return the line with which a page checks an answer."""
+    return f'print(check("{exercise.name}", {exercise.name}))'
 
 
 def missing(program: Iterable[Block]) -> set[str]:

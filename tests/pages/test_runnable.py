@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from attention_ref.exercises import EXERCISES, Exercise
 from pages.check import check, normal
 from pages.model import Block, Page
 from pages.parse import parse, parse_file
@@ -131,12 +132,54 @@ def test_a_plan_describes_the_page() -> None:
     assert (first["error"], second["error"]) == (None, "ValueError")
 
 
-def test_every_page_gets_a_plan_which_knows_of_the_runtime(tmp_path: Path) -> None:
+def stub_and_check(name: str) -> str:
+    return f"{EXERCISES[name].stub}\n\nprint(check({name!r}, {name}))".replace("'", '"')
+
+
+def test_the_stub_of_an_exercise_is_known_and_nothing_else_is() -> None:
+    stub = stub_and_check("softmax")
+    page = page_of(
+        "\n".join(
+            fence("python", code)
+            for code in (
+                stub,
+                stub.replace("    ...", "    return x"),  # a wrong answer that the page shows
+                EXERCISES["softmax"].stub,
+                'print(check("softmax", softmax))',
+            )
+        )
+    )
+    first, *others = (block["exercise"] for block in describe(page)["blocks"])
+    assert first["name"] == "softmax"
+    assert first["hints"] == EXERCISES["softmax"].hints
+    assert others == [None] * 3
+
+
+def test_another_task_has_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def described() -> str:
+        page = page_of(fence("python", stub_and_check("softmax")))
+        return str(describe(page)["blocks"][0]["exercise"]["id"])
+
+    before, stub = described(), EXERCISES["softmax"].stub
+    assert before.startswith("softmax-")
+    other = stub.replace("scores of any size", "scores of any kind")
+    monkeypatch.setattr(Exercise, "stub", other)
+    assert described().startswith("softmax-")
+    assert described() != before
+    monkeypatch.setattr(Exercise, "stub", stub)
+    assert described() == before
+
+
+def test_every_page_gets_a_plan_and_every_exercise_its_page(tmp_path: Path) -> None:
     main(tmp_path / "run")
     plans = {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*.json")}
+    plans.remove(Path("exercises.json"))
     sources = (*DOCS.rglob("*.md"), *DOCS.glob("notebooks/*.py"))
     assert plans == {path.relative_to(DOCS).with_suffix(".json") for path in sources}
     assert json.loads((tmp_path / "run/index.json").read_text("utf-8"))["runtime"] is None
+    listed = json.loads((tmp_path / "run/exercises.json").read_text("utf-8"))
+    names = [(page, one.rpartition("-")[0]) for page, ids in listed.items() for one in ids]
+    assert sorted(names) == sorted((f"learn/{one.page}", one.name) for one in EXERCISES.values())
     (tmp_path / "runtime").mkdir()
     (tmp_path / "runtime/files.json").write_text('{"a.wasm": 3}', encoding="utf-8")
     main(tmp_path / "run")

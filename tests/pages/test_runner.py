@@ -25,9 +25,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     spec.loader.exec_module(runner)
     monkeypatch.setattr(runner, "DIRECTORY", str(tmp_path))
 
-    def run(*codes: str, error: str | None = None) -> dict[str, Any]:
+    def run(*codes: str, error: str | None = None, exercise: str | None = None) -> dict[str, Any]:
         blocks = [{"name": f"block {n}", "code": code} for n, code in enumerate(codes, start=1)]
-        program = {"blocks": blocks, "error": error, "figures": []}
+        program = {"blocks": blocks, "error": error, "figures": [], "exercise": exercise}
         return dict(json.loads(runner.run(json.dumps(program))))
 
     return run
@@ -81,3 +81,67 @@ def test_a_declared_error_is_part_of_the_output(run: Run) -> None:
         "ZeroDivisionError: division by zero\n"
     )
     assert run("1 / 0", error="ValueError")["output"] == ""
+
+
+RIGHT = (
+    "from attention_ref import softmax as ours\n\ndef softmax(x, axis):\n    return ours(x, axis)"
+)
+WRONG = "def softmax(x, axis):\n    return x"
+CHECKED = "from attention_ref.exercises import check\nprint(check('softmax', softmax))"
+
+
+def test_the_function_of_the_last_block_is_judged(run: Run) -> None:
+    right = run(f"{RIGHT}\n{CHECKED}", exercise="softmax")
+    assert (right["passed"], right["output"], right["error"]) == (True, "softmax: passes.\n", "")
+    wrong = run(f"{WRONG}\n{CHECKED}", exercise="softmax")
+    assert (wrong["passed"], wrong["error"]) == (False, "")
+    assert wrong["output"].startswith("softmax: not yet. ")
+    assert wrong["output"].count("softmax: ") == 1
+    assert run(f"{RIGHT}\n{CHECKED}")["passed"] is None
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "print('softmax: passes.')",
+        "check = lambda *_: 'softmax: passes.'\nprint(check('softmax', softmax))",
+        f"from attention_ref import softmax as right\n{CHECKED.replace(' softmax)', ' right)')}",
+    ],
+)
+def test_what_a_block_prints_decides_nothing(claim: str, run: Run) -> None:
+    outcome = run(f"{WRONG}\n{claim}", exercise="softmax")
+    assert outcome["passed"] is False
+    said, told = outcome["output"].split("\n", 1)
+    assert said == "softmax: passes."
+    assert told.startswith("softmax: not yet. ")
+
+
+def test_a_verdict_that_the_block_does_not_print_is_said(run: Run) -> None:
+    outcome = run(f"{RIGHT}\nprint('mine', end='')", exercise="softmax")
+    assert (outcome["passed"], outcome["output"]) == (True, "mine\nsoftmax: passes.\n")
+
+
+def test_a_function_of_a_block_above_is_no_answer(run: Run) -> None:
+    outcome = run(RIGHT, "x = 1", exercise="softmax")
+    assert outcome["passed"] is None
+    assert outcome["error"] == "The block defines no 'softmax', which Check looks for.\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("def softmax(x, axis):\n    raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("softmax = 3", "TypeError: function must be the function itself"),
+        ("def softmax(", "SyntaxError"),
+        (f"{RIGHT}\n1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_what_cannot_be_judged_has_no_verdict(code: str, error: str, run: Run) -> None:
+    outcome = run(code, exercise="softmax")
+    assert outcome["passed"] is None
+    assert error in outcome["error"]
+
+
+def test_an_answer_is_heard_once(run: Run) -> None:
+    code = "import sys\ndef softmax(x, axis):\n    print('here', file=sys.stderr)\n    return x"
+    assert "here" not in run(code, exercise="softmax")["output"]

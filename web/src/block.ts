@@ -2,6 +2,7 @@
 import { Bar } from "./bar";
 import type { Editor } from "./editor";
 import { codeOf, type Found } from "./plan";
+import { Attempt } from "./practice";
 import type { Outcome, Progress } from "./protocol";
 import { Result } from "./result";
 
@@ -16,6 +17,9 @@ export interface Host {
 
 export class RunnableBlock {
   readonly bar: Bar;
+  /** Of a block that is the stub of an exercise. */
+  readonly attempt: Attempt | null;
+  private readonly verb: string;
   private readonly result: Result;
   private readonly html: Node[];
   private readonly runButton: HTMLButtonElement;
@@ -35,16 +39,20 @@ export class RunnableBlock {
     this.html = [...codeOf(found.pre).childNodes].map((node) => node.cloneNode(true));
     this.result = new Result(found);
     this.bar = new Bar(found.box, `Block ${found.number + 1}`);
-    this.runButton = this.bar.button("Run", "Run this block (Ctrl+Enter)", () =>
+    this.verb = found.exercise ? "Check" : "Run";
+    this.runButton = this.bar.button(this.verb, "", () =>
       this.running ? host.stop() : host.run(this),
     );
     this.runButton.classList.add("run-main");
+    this.idle(this.verb);
+    this.attempt = found.exercise ? new Attempt(found.exercise, this.bar, found.box) : null;
     this.editButton = this.bar.button("Edit", "Edit this block", () => void this.edit());
     addCopy(this.bar, found, () => this.text);
     if (first) this.bar.button("Run all", "Run all blocks of this page", () => host.runAll());
-    this.resetButton = this.bar.button("Reset", "Bring back the page's code and output", () =>
-      this.reset(),
-    );
+    this.resetButton = this.bar.button("Reset", "Bring back the page's code and output", () => {
+      this.reset();
+      this.editButton.focus();
+    });
     this.shareButton = this.bar.button(
       "Share",
       "Copy a link to this page with your edits",
@@ -52,6 +60,12 @@ export class RunnableBlock {
     );
     this.resetButton.hidden = true;
     this.shareButton.hidden = true;
+    if (found.exercise) {
+      // A stub is there to be filled in: a press on it is a wish to write.
+      found.pre.addEventListener("click", () => {
+        if (getSelection()?.isCollapsed) void this.edit();
+      });
+    }
     found.box.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.defaultPrevented) {
         event.preventDefault();
@@ -87,21 +101,21 @@ export class RunnableBlock {
   }
 
   ends(outcome: Outcome): void {
-    this.idle("Run");
+    this.idle(this.verb);
     const said = this.result.show(outcome);
     this.bar.say(`${said} (${duration(outcome.milliseconds)})`, outcome.error ? "error" : "");
     this.resetButton.hidden = false;
   }
 
   fails(reason: string, retry: boolean): void {
-    this.idle(retry ? "Retry" : "Run");
+    this.idle(retry ? "Retry" : this.verb);
     this.bar.say(reason, retry ? "error" : "");
   }
 
   private idle(label: string): void {
     this.running = false;
     this.runButton.textContent = label;
-    this.runButton.title = "Run this block (Ctrl+Enter)";
+    this.runButton.title = `${this.verb} this ${this.found.exercise ? "answer" : "block"} (Ctrl+Enter)`;
   }
 
   private async edit(): Promise<void> {
@@ -124,7 +138,7 @@ export class RunnableBlock {
       );
       this.found.pre.hidden = true;
       this.found.pre.after(this.editor.dom);
-      this.editor.focus();
+      this.editor.focus(this.found.exercise ? "..." : "");
       this.resetButton.hidden = false;
     } catch {
       this.bar.say("The editor could not be loaded. Press Edit to try again.", "error");
@@ -133,7 +147,8 @@ export class RunnableBlock {
     }
   }
 
-  private reset(): void {
+  /** Bring back the page's code and output. */
+  reset(): void {
     this.editor?.destroy();
     this.editor = null;
     this.found.pre.hidden = false;
@@ -142,7 +157,6 @@ export class RunnableBlock {
     this.result.reset();
     this.bar.say("");
     this.host.edited(this);
-    this.editButton.focus();
   }
 
   private showText(): void {

@@ -16,7 +16,8 @@ export interface Editor {
   readonly dom: HTMLElement;
   code(): string;
   setCode(code: string): void;
-  focus(): void;
+  /** Take the keyboard, with the last `selected` in the code selected, if there is one. */
+  focus(selected?: string): void;
   destroy(): void;
 }
 
@@ -79,7 +80,13 @@ export function openEditor(
     code: () => view.state.doc.toString(),
     setCode: (text) =>
       view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text } }),
-    focus: () => view.focus(),
+    focus: (selected) => {
+      const at = selected ? view.state.doc.toString().lastIndexOf(selected) : -1;
+      if (selected && at >= 0) {
+        view.dispatch({ selection: { anchor: at, head: at + selected.length } });
+      }
+      view.focus();
+    },
     destroy: () => view.destroy(),
   };
 }

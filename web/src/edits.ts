@@ -5,7 +5,7 @@ export type Edits = ReadonlyMap<number, string>;
 
 interface Kept {
   readonly code: string;
-  /** The page's code that was edited; if the page has changed, the edit is dropped. */
+  /** The page's code that was edited; if the page has it no more, the edit is dropped. */
   readonly from: string;
 }
 
@@ -13,15 +13,14 @@ const LONGEST = 200_000;
 
 const key = (page: string) => `attention-executed:edits:${page}`;
 
-/** Read the edits of `page` whose blocks still have the code that was edited. */
+/** Read the edits of `page`. Each belongs to a code, wherever on the page that now stands. */
 export function readEdits(page: string, codes: readonly string[]): Edits {
   const edits = new Map<number, string>();
   try {
     const kept = JSON.parse(localStorage.getItem(key(page)) ?? "{}") as Record<string, Kept>;
     for (const [number, { code, from }] of Object.entries(kept)) {
-      if (codes[Number(number)] === from && typeof code === "string") {
-        edits.set(Number(number), code);
-      }
+      const place = codes[Number(number)] === from ? Number(number) : codes.indexOf(from);
+      if (place >= 0 && typeof code === "string") edits.set(place, code);
     }
   } catch {
     // Storage may be off, or hold what another program wrote; the page works without.
@@ -38,6 +37,17 @@ export function keepEdits(page: string, edits: Edits, codes: readonly string[]):
     else localStorage.setItem(key(page), JSON.stringify(kept));
   } catch {
     // Storage may be full or off.
+  }
+}
+
+/** Forget the edits of all pages. */
+export function forgetEdits(): void {
+  try {
+    for (const kept of Object.keys(localStorage)) {
+      if (kept.startsWith(key(""))) localStorage.removeItem(kept);
+    }
+  } catch {
+    // Storage may be off.
   }
 }
 

@@ -4,12 +4,14 @@ import { addCopy, type Host, RunnableBlock } from "./block";
 import { type Edits, fromFragment, keepEdits, readEdits, shareLink, toFragment } from "./edits";
 import { addExplorers } from "./explorer";
 import { type Found, type FoundPage, findPage, pageName } from "./plan";
+import { keepSolved, markPages, Tally } from "./practice";
 import type { Program, RuntimeFiles } from "./protocol";
 import { pythonOf, Stopped } from "./python";
 import { focusScrollable } from "./scrollable";
 
 class PageOfBlocks implements Host {
   private readonly blocks = new Map<number, RunnableBlock>();
+  private readonly tally: Tally | null = null;
 
   constructor(
     private readonly page: FoundPage,
@@ -24,13 +26,23 @@ class PageOfBlocks implements Host {
         bar.say(whyNot(found));
       }
     }
+    const exercises = page.blocks.flatMap(({ exercise }) => exercise ?? []);
+    const heading = document.querySelector("article h2#exercises");
+    if (heading && exercises.length > 0) {
+      this.tally = new Tally(exercises, heading, () => this.forgotten());
+    }
   }
 
   async run(block: RunnableBlock): Promise<void> {
     const engine = pythonOf(this.runtime);
     block.starts();
     try {
-      block.ends(await engine.run(this.program(block), (progress) => block.watch(progress)));
+      const outcome = await engine.run(this.program(block), (now) => block.watch(now));
+      block.ends(outcome);
+      if (outcome.passed && block.found.exercise) {
+        keepSolved(block.found.exercise);
+        this.showProgress();
+      }
     } catch (error) {
       if (error instanceof Stopped) {
         block.fails("Stopped. The next run starts Python again.", false);
@@ -71,6 +83,17 @@ class PageOfBlocks implements Host {
     first?.found.box.scrollIntoView({ block: "center" });
   }
 
+  private forgotten(): void {
+    for (const block of this.blocks.values()) block.reset();
+    this.showProgress();
+  }
+
+  private showProgress(): void {
+    for (const block of this.blocks.values()) block.attempt?.show();
+    this.tally?.show();
+    void markPages();
+  }
+
   private codes(): string[] {
     return this.page.blocks.map((block) => block.code);
   }
@@ -81,15 +104,24 @@ class PageOfBlocks implements Host {
   }
 
   private program(block: RunnableBlock): Program {
-    const { program, error, figures } = block.found;
+    const { program, error, figures, exercise } = block.found;
     return {
       blocks: program.map((number) => ({
         name: `block ${number + 1}`,
-        code: this.blocks.get(number)?.code ?? this.page.blocks[number]?.code ?? "",
+        code: number === block.found.number ? block.code : this.codeAbove(number),
       })),
       error,
       figures: figures.map(([name]) => name),
+      ...(exercise && { exercise: exercise.name }),
     };
+  }
+
+  /** What a block contributes to those that continue it. */
+  private codeAbove(number: number): string {
+    const planned = this.page.blocks[number];
+    // A half-written answer to one exercise must not break the next, nor the solutions.
+    const edited = planned?.exercise ? undefined : this.blocks.get(number)?.code;
+    return edited ?? planned?.code ?? "";
   }
 }
 
@@ -100,6 +132,7 @@ function whyNot(found: Found): string {
 }
 
 async function show(): Promise<void> {
+  void markPages();
   const article = document.querySelector<HTMLElement>("article");
   if (!article) return;
   focusScrollable(article);

@@ -1,4 +1,5 @@
 // What the build knows of a page (tests/pages/runnable.py), and where on the page it stands.
+import type { Exercise } from "./practice";
 import type { RuntimeFiles } from "./protocol";
 
 interface PlannedBlock {
@@ -9,6 +10,7 @@ interface PlannedBlock {
   readonly needs: readonly string[];
   readonly output: number | null;
   readonly error: string | null;
+  readonly exercise: Exercise | null;
   readonly figures: readonly (readonly [name: string, file: string])[];
 }
 

@@ -7,6 +7,8 @@ export interface Program {
   readonly error: string | null;
   /** The variables of the last block to draw, by their `_repr_svg_()`. */
   readonly figures: readonly string[];
+  /** The exercise that the last block answers: its function is judged. */
+  readonly exercise?: string;
 }
 
 export interface SourceBlock {
@@ -24,6 +26,8 @@ export interface Outcome {
   readonly failed: number | null;
   /** SVG, by variable. */
   readonly figures: Readonly<Record<string, string>>;
+  /** Whether the answer is right, by the package's own check; null if nothing was judged. */
+  readonly passed: boolean | null;
   /** How long Python was at work. */
   readonly milliseconds: number;
 }

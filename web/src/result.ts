@@ -22,7 +22,8 @@ export class Result {
   show(outcome: Outcome): string {
     const text = visible(outcome.output + outcome.error);
     const same = outcome.error === "" && text === (this.printed ?? "");
-    this.print(text, outcome.error !== "" ? "error" : same ? "same" : "different");
+    const fine = same || outcome.passed === true;
+    this.print(text, outcome.error !== "" ? "error" : fine ? "same" : "different");
     for (const [name, svg] of Object.entries(outcome.figures)) {
       const image = this.block.pictures.get(name);
       if (image) this.draw(image, svg);
@@ -33,9 +34,10 @@ export class Result {
         ? "Live: an error"
         : `Live: an error in block ${failed + 1}, which this one continues`;
     }
+    if (outcome.passed) return "Live: it passes";
     if (same)
       return text === "" ? "Live: ran without an output" : "Live: equal to the printed output";
-    return "Live: differs from the printed output";
+    return outcome.passed === null ? "Live: differs from the printed output" : "Live: not yet";
   }
 
   /** Show what the page shows. */

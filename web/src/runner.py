@@ -2,6 +2,7 @@
 
 import __future__
 
+import contextlib
 import io
 import json
 import linecache
@@ -40,8 +41,11 @@ class _Output(io.TextIOBase):
         self.length += len(text)
         return len(text)
 
+    def so_far(self):
+        return "".join(self.parts)
+
     def take(self):
-        text = "".join(self.parts)
+        text = self.so_far()
         self.parts.clear()
         self.length = 0
         return text
@@ -93,16 +97,18 @@ def _run(asked):
     blocks = asked["blocks"]
     program, output = _started(blocks[:-1]), _Output()
     _live = None  # until it is known how this one ends
-    outcome = {"output": "", "error": "", "failed": None, "figures": {}}
+    outcome = {"output": "", "error": "", "failed": None, "figures": {}, "passed": None}
     saved = sys.stdout, sys.stderr, sys.stdin, sys.modules["__main__"]
     sys.stdout, sys.stderr, sys.stdin = output, output, _NoInput()
     sys.modules["__main__"] = program.module
     namespace = vars(program.module)
     names = {block["name"] for block in blocks}
+    exercise = asked.get("exercise")
     try:
         for number in range(len(program.ran), len(blocks)):
             last = number == len(blocks) - 1
             name, code = blocks[number]["name"], blocks[number]["code"]
+            above = namespace.get(exercise)
             linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
             with program.state.in_place(keep=True) as warned:
                 try:
@@ -117,6 +123,10 @@ def _run(asked):
                         outcome["output"] = ending(exception)
                 if last and not outcome["error"]:
                     outcome["figures"] = draw(asked["figures"], namespace, names, outcome)
+                    if exercise:
+                        answer = namespace.get(exercise)
+                        # What a block above defines under this name is no answer of the reader's.
+                        judge(exercise, None if answer is above else answer, names, output, outcome)
             for one in warned:
                 output.write(f"{one.category.__name__}: {one.message}\n")
             written = output.take()
@@ -155,6 +165,28 @@ def trimmed(exception, names):
         seen += [linked for linked in (one.__cause__, one.__context__) if linked is not None]
         seen += one.exceptions or ()
     return "".join(trace.format())
+
+
+def judge(exercise, answer, names, output, outcome):
+    """Note whether the function `answer` solves `exercise`, and say what the block has not said.
+
+    The package judges the function itself: what a block prints decides nothing.
+    """
+    from attention_ref.exercises import check  # noqa: PLC0415
+
+    if answer is None:
+        outcome["error"] = f"The block defines no {exercise!r}, which Check looks for.\n"
+        return
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it has been heard once
+            verdict = check(exercise, answer)
+    except BaseException as exception:
+        outcome["error"] = trimmed(exception, names)
+        return
+    outcome["passed"] = bool(verdict)
+    said, told = output.so_far(), f"{verdict!r}\n"
+    if told not in said:
+        output.write(told if said[-1:] in ("", "\n") else f"\n{told}")
 
 
 def draw(figures, namespace, names, outcome):
