@@ -11,6 +11,8 @@ An executed notebook is kept in .cache/, for as long as nothing that it depends 
 from __future__ import annotations
 
 import platform
+import re
+import sys
 from base64 import b64encode
 from hashlib import sha256
 from html import escape
@@ -27,6 +29,10 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 from nbconvert.exporters.templateexporter import default_filters
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+from attention_docs.colab import first_cell
+from attention_docs.colab import link as colab_link
 
 _ROOT = Path(__file__).parents[2]
 _KEPT = _ROOT / ".cache" / "notebooks"
@@ -72,12 +78,13 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     name = PurePosixPath(page.file.src_uri).with_suffix(".ipynb").name
     target = Path(config.site_dir, page.file.dest_uri).with_name(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text, encoding="utf-8")
+    target.write_text(nbformat.writes(with_first_cell(notebook)), encoding="utf-8")
 
     page.markdown = to_markdown(notebook, page.file.src_uri)
     Page.render(page, config, files)
-    link = f'<p><a download href="{name}">Download this notebook, with its outputs</a></p>'
-    return (page.content or "").replace("</h1>", f"</h1>\n{link}", 1)
+    colab = colab_link(PurePosixPath(page.file.dest_uri).with_name(name).as_posix())
+    download = f'<a download href="{name}">Download this notebook, with its outputs</a>'
+    return (page.content or "").replace("</h1>", f"</h1>\n<p>{download}, or {colab}.</p>", 1)
 
 
 def _kept(page: Page) -> Path:
@@ -99,6 +106,14 @@ def _keep(page: Page, text: str) -> None:
         for outdated in kept.parent.glob(f"{kept.name.split('.')[0]}.*"):
             outdated.unlink()
         kept.write_text(text, encoding="utf-8")
+
+
+def with_first_cell(notebook: NotebookNode) -> NotebookNode:
+    """Put the cell that installs what a notebook needs below its title."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    modules = set(re.findall(r"^(?:import|from) (\w+)", code, re.MULTILINE))
+    cell = new_code_cell(first_cell(sorted(modules - sys.stdlib_module_names)), id="install")
+    return NotebookNode({**notebook, "cells": [*notebook.cells[:1], cell, *notebook.cells[1:]]})
 
 
 def to_markdown(notebook: NotebookNode, name: str) -> str:

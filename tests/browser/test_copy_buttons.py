@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page
 
-from browser.reader import DOCS, Visit, button, plan, press, status, wait_until
+from browser.reader import DOCS, Visit, bar, button, plan, press, status, wait_until
 
 
 def clipboard(page: Page) -> str:
@@ -27,7 +27,9 @@ def test_copying_gives_the_program_or_the_block(visit: Visit) -> None:
             assert "this block alone" in status(page, number)
 
 
-def test_a_block_that_cannot_run_here_can_be_copied(visit: Visit) -> None:
+def test_a_block_that_cannot_run_here_can_be_copied_and_taken_elsewhere(
+    visit: Visit, home: str
+) -> None:
     page = visit("learn/softmax/")
     (number, *_) = [
         number
@@ -37,3 +39,15 @@ def test_a_block_that_cannot_run_here_can_be_copied(visit: Visit) -> None:
     assert status(page, number) == "Needs PyTorch, which runs in no browser."
     assert button(page, number, "Run").count() == 0
     assert button(page, number, "Copy").count() == 1
+    colab = "https://colab.research.google.com/github/attention-executed/attention-executed/blob"
+    links = bar(page, number).locator("a")
+    assert links.evaluate_all("all => all.map(one => [one.textContent, one.href])") == [
+        ["Take the notebook", f"{home}assets/run/learn/softmax.ipynb"],
+        ["Open it in Colab ↗", f"{colab}/notebooks/assets/run/learn/softmax.ipynb"],
+    ]
+    elsewhere = links.nth(1)
+    assert elsewhere.get_attribute("rel") == "noopener"
+    assert elsewhere.get_attribute("title") == "open the notebook in Google Colab"
+    with page.expect_download() as download:
+        links.nth(0).evaluate("link => link.click()")  # its tab is closed
+    assert download.value.suggested_filename == "softmax.ipynb"

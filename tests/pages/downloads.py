@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from attention_docs.colab import first_cell, pip_install
 from pages import grammar
 from pages.check import normal
 from pages.model import Block, Page
@@ -35,6 +36,7 @@ class Cell:
 
     source: str
     code: bool = False
+    magic: bool = False  # only a notebook can run it
     printed: str = ""
     error: str | None = None
     picture: str = ""
@@ -42,7 +44,11 @@ class Cell:
 
 def cells(page: Page, url: str, root: str) -> list[Cell]:
     """Return `page` in cells; its address is `url`, and that of the site is `root`."""
-    made = [Cell(f"From [{url}]({url}). It needs {_needs(page)}.")]
+    needs = _needs(page)
+    install = f"`{pip_install(needs)}`" if needs else "no package"
+    made = [Cell(f"From [{url}]({url}). It needs {install}.")]
+    if "attention_ref" in needs:
+        made.append(Cell(first_cell(needs), code=True, magic=True))
     if any((block.error or "").endswith("Warning") for block in page.blocks):
         made.append(Cell('import warnings\n\nwarnings.simplefilter("error")', code=True))
     shown = {block.fence.lineno: block for block in page.blocks}
@@ -114,11 +120,9 @@ def _bound(block: Block) -> dict[str, str]:
     return bound
 
 
-def _needs(page: Page) -> str:
+def _needs(page: Page) -> list[str]:
     modules = {name.partition(".")[0] for block in page.blocks for name in imported(block.code)}
-    names = sorted(modules - sys.stdlib_module_names)
-    installed = [name.replace("_", "-") for name in names]
-    return f"`pip install {' '.join(installed)}`" if installed else "no package"
+    return sorted(modules - sys.stdlib_module_names)
 
 
 def _first_line(page: Page) -> int:
@@ -219,7 +223,7 @@ def script(made: Iterable[Cell]) -> str:
             parts.append("\n".join(["# %% [markdown]", *lines]))
         elif cell.error:
             parts.append(f"# %%\n{_caught(cell.source)}")
-        elif not cell.picture:
+        elif not cell.picture and not cell.magic:
             parts.append(f"# %%\n{cell.source}")
     return "\n\n".join(parts) + "\n"
 

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from attention_docs.colab import first_cell, pip_install
 from pages.check import check, normal
 from pages.downloads import cells, notebook, script
 from pages.model import Page
@@ -70,7 +71,7 @@ def test_the_notebook_of_a_page_is_valid_and_shows_its_outputs_and_figures(page:
 def test_a_notebook_gives_when_run_what_it_shows() -> None:
     page = page_of(
         "# A page\n\nText with a [link](reference/x.md#y).\n\n"
-        + fence("python", "import math\n\nx = [math.pi]\nprint(len(x))")
+        + fence("python", "import math\nimport attention_ref\n\nx = [math.pi]\nprint(len(x))")
         + "\n"
         + fence("text", "1")
         + """
@@ -102,14 +103,19 @@ print(x)
     )
     made = cells(page, f"{SITE}learn/x/", SITE)
     assert [cell.source for cell in made if not cell.code] == [
-        f"From [{SITE}learn/x/]({SITE}learn/x/). It needs no package.",
+        f"From [{SITE}learn/x/]({SITE}learn/x/). It needs `{pip_install(['attention_ref'])}`.",
         f"# A page\n\nText with a [link]({SITE}reference/x/#y).",
         "**Other**",
     ]
     # What follows the tab finds another x, so it comes with its program.
     assert made[-1].source == (
-        "import math\n\n\nx = [math.pi]\nprint(len(x))\n\n\nx.append(2)\nprint(x)"
+        "import math\nimport attention_ref\n\n\n"
+        "x = [math.pi]\nprint(len(x))\n\n\nx.append(2)\nprint(x)"
     )
+    # The cell that installs the package stands in the notebook, which is run with it below.
+    assert [cell.source for cell in made if cell.magic] == [first_cell(["attention_ref"])]
+    assert "%pip" in notebook(made)
+    assert "%pip" not in script(made)
     shown = nbformat.reads(notebook(made), as_version=4)
     ran = NotebookClient(shown.copy(), kernel_name="python3").execute()
     for cell, again in zip(shown.cells, ran.cells, strict=True):

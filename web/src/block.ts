@@ -206,6 +206,17 @@ export function addCopy(bar: Bar, found: Found, code: () => string): void {
   );
 }
 
+/** A block that runs in no browser runs elsewhere: in the notebook that the page's end links to. */
+export function addOffers(bar: Bar): void {
+  for (const link of document.querySelectorAll<HTMLAnchorElement>("article a[data-offer]")) {
+    const offer = link.cloneNode() as HTMLAnchorElement;
+    offer.textContent = link.dataset.offer ?? "";
+    delete offer.dataset.offer;
+    offer.title = link.textContent;
+    bar.element.append(offer);
+  }
+}
+
 function duration(milliseconds: number): string {
   return milliseconds < 1000
     ? `${Math.max(1, Math.round(milliseconds))} ms`

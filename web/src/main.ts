@@ -1,6 +1,6 @@
 // Gives each page its buttons, and puts its blocks, Python and the reader's edits together.
 import { Bar } from "./bar";
-import { addCopy, type Host, RunnableBlock } from "./block";
+import { addCopy, addOffers, type Host, RunnableBlock } from "./block";
 import { type Edits, fromFragment, keepEdits, readEdits, shareLink, toFragment } from "./edits";
 import { addExplorers } from "./explorer";
 import { type Found, type FoundPage, findPage, pageName } from "./plan";
@@ -24,6 +24,7 @@ class PageOfBlocks implements Host {
         const bar = new Bar(found.box, `Block ${found.number + 1}`);
         addCopy(bar, found, () => found.code);
         bar.say(whyNot(found));
+        addOffers(bar);
       }
     }
     const exercises = page.blocks.flatMap(({ exercise }) => exercise ?? []);
