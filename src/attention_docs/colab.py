@@ -27,7 +27,7 @@ def link(path: str) -> str:
     place = repository().removeprefix("https://github.com/")
     address = f"https://colab.research.google.com/github/{place}/blob/{BRANCH}/{path}"
     return (
-        f'<a data-offer="Open it in Colab ↗" rel="noopener" target="_blank" href="{address}">'
+        f'<a data-offer="Colab ↗" rel="noopener" target="_blank" href="{address}">'
         "open the notebook in Google Colab</a> (another site, in a new tab)"
     )
 

@@ -25,6 +25,6 @@ def on_page_content(html: str, page: Page, files: Files, **_: Any) -> str | None
     )
     return (
         f'{html}\n<p class="downloads">Download this page as '
-        f'<a data-offer="Take the notebook" download href="{notebook}">a notebook, with its outputs'
+        f'<a data-offer="Notebook" download href="{notebook}">a notebook, with its outputs'
         f'</a>, or <a download href="{script}">a script</a>, or {link(str(made))}.</p>'
     )

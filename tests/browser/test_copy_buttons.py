@@ -42,8 +42,8 @@ def test_a_block_that_cannot_run_here_can_be_copied_and_taken_elsewhere(
     colab = "https://colab.research.google.com/github/attention-executed/attention-executed/blob"
     links = bar(page, number).locator("a")
     assert links.evaluate_all("all => all.map(one => [one.textContent, one.href])") == [
-        ["Take the notebook", f"{home}assets/run/learn/softmax.ipynb"],
-        ["Open it in Colab ↗", f"{colab}/notebooks/assets/run/learn/softmax.ipynb"],
+        ["Notebook", f"{home}assets/run/learn/softmax.ipynb"],
+        ["Colab ↗", f"{colab}/notebooks/assets/run/learn/softmax.ipynb"],
     ]
     elsewhere = links.nth(1)
     assert elsewhere.get_attribute("rel") == "noopener"
