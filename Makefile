@@ -62,6 +62,7 @@ web: setup ## build what runs in the reader's browser, and fetch its Python
 	$(call npm,web) && npm run --silent build
 	@$(RUN) -m attention_docs.runtime docs/assets/runtime
 	@PYTHONPATH=tests $(RUN) -m pages.runnable docs/assets/run
+	@$(RUN) -m attention_docs.licences docs/assets/licences.txt
 
 lint: web ## check formatting, style, types and spelling
 	$(RUN) -m ruff format --check
@@ -80,7 +81,7 @@ page: setup ## lay down a page that passes: make page NAME=learn/foo TITLE="Foo"
 	@$(RUN) -m attention_docs.new_page "$(NAME)" "$(TITLE)"
 
 clean: ## remove what the other targets made, but for .venv
-	rm -rf site dist build docs/assets/web docs/assets/run docs/assets/runtime web/node_modules tests/browser/node_modules .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf site dist build docs/assets/web docs/assets/run docs/assets/runtime docs/assets/licences.txt web/node_modules tests/browser/node_modules .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 setup:
 	@sh .ci/setup "$(PYTHON)" "$(NUMPY)"

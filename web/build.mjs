@@ -1,5 +1,5 @@
 // Bundle src/ into docs/assets/web/, which is generated and not committed.
-import { rm } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -7,7 +7,8 @@ const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const outdir = process.argv[2] ?? here("../docs/assets/web");
 
 await rm(outdir, { recursive: true, force: true });
-await build({
+const { metafile } = await build({
+  metafile: true,
   entryPoints: [here("src/main.ts"), here("src/worker.ts"), here("src/style.css")],
   outdir,
   bundle: true,
@@ -19,3 +20,12 @@ await build({
   logLevel: "warning",
   legalComments: "linked",
 });
+
+// Whose code is in the bundles: their licences go with the site (attention_docs/licences.py).
+const packages = Object.values(metafile.outputs)
+  .flatMap(({ inputs }) => Object.entries(inputs))
+  .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
+  .map(([path]) => /node_modules\/((@[^/]+\/)?[^/]+)\//.exec(path)?.[1])
+  .filter(Boolean);
+const listed = `${JSON.stringify([...new Set(packages)].sort(), null, 1)}\n`;
+await writeFile(here("node_modules/.bundled.json"), listed);
