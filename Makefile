@@ -16,7 +16,7 @@ export NO_MKDOCS_2_WARNING := 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-peers test-pages test-models test-browser site web lint bench page clean setup
+.PHONY: help serve test test-peers test-pages test-models test-browser site zip web lint bench page clean setup
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ test-browser: site ## run every page in Chromium, offline
 
 site: web ## build site/, strictly
 	$(RUN) -m mkdocs build --strict
+	@$(RUN) -m attention_docs.offline site
+
+zip: site ## pack site/ into dist/attention-executed-site.zip
+	@$(RUN) -m attention_docs.archive site dist/attention-executed-site.zip
 
 # $(call npm,FOLDER) installs what its package-lock.json names, once. `npm ci` would refuse a lock
 # without the optional packages of every other platform.

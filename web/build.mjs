@@ -5,20 +5,28 @@ import { build } from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const outdir = process.argv[2] ?? here("../docs/assets/web");
+const shared = {
+  outdir,
+  bundle: true,
+  target: "es2022",
+  minify: true,
+  logLevel: "warning",
+};
 
 await rm(outdir, { recursive: true, force: true });
 const { metafile } = await build({
+  ...shared,
   metafile: true,
   entryPoints: [here("src/main.ts"), here("src/worker.ts"), here("src/style.css")],
-  outdir,
-  bundle: true,
   splitting: true, // the editor is a chunk of its own, loaded at the first Edit
   format: "esm",
-  target: "es2022",
-  minify: true,
   loader: { ".py": "text" },
-  logLevel: "warning",
   legalComments: "linked",
+});
+await build({
+  ...shared,
+  entryPoints: [here("src/service-worker.ts")],
+  format: "iife", // not every browser takes a module here
 });
 
 // Whose code is in the bundles: their licences go with the site (attention_docs/licences.py).

@@ -55,6 +55,7 @@ def policy(scripts: set[str]) -> str:
             "img-src 'self' data: blob:",  # data: the theme's icons; blob: live figures
             "connect-src 'self' blob:",
             "object-src 'none'",
+            "worker-src 'self'",  # Python, the search, and the worker that keeps the site
             "base-uri 'self'",
             "form-action 'none'",
         )

@@ -16,10 +16,11 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "site"
 TEXT = {".html", ".css", ".js", ".mjs", ".json", ".svg", ".txt", ".xml"}
+NO_SERVICE_WORKER = "delete Navigator.prototype.serviceWorker"
 LOCAL = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
+class Handler(http.server.SimpleHTTPRequestHandler):
     """A static host: like most, it compresses text."""
 
     protocol_version = "HTTP/1.1"
@@ -48,9 +49,11 @@ def _compressed(path: Path, changed: int) -> bytes:
     return gzip.compress(path.read_bytes())
 
 
-def serve(folder: Path) -> tuple[http.server.ThreadingHTTPServer, str]:
-    handler = functools.partial(_Handler, directory=str(folder))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def serve(
+    folder: Path, handler: type[Handler] = Handler
+) -> tuple[http.server.ThreadingHTTPServer, str]:
+    made = functools.partial(handler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), made)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, f"http://127.0.0.1:{server.server_port}/"
 
@@ -79,7 +82,9 @@ def chromium() -> dict[str, Any]:
 
 def launched(playwright: Playwright, profile: Path) -> BrowserContext:
     """Start a browser on a profile that outlives it."""
-    return playwright.chromium.launch_persistent_context(profile, **chromium())
+    context = playwright.chromium.launch_persistent_context(profile, **chromium())
+    context.add_init_script(NO_SERVICE_WORKER)
+    return context
 
 
 @pytest.fixture(scope="session")
@@ -115,9 +120,12 @@ class Watched:
 @contextmanager
 def watch(browser: Browser, home: str, **options: Any) -> Iterator[Watched]:
     """Open a fresh profile."""
-    # The service worker has tests of its own; it would keep the others' changed answers.
-    options = {"service_workers": "block", **options}
+    # The service worker has tests of its own; it would keep the others' changed answers. To have
+    # it blocked would leave a warning in the console.
+    allowed = options.pop("service_workers", "block") == "allow"
     context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+    if not allowed:
+        context.add_init_script(NO_SERVICE_WORKER)
     context.set_default_timeout(60_000)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     yield Watched(context, home)

@@ -51,3 +51,7 @@ def test_scripts_are_found_as_a_browser_finds_them() -> None:
     assert re.findall(r"script-src ([^;]*)", policy({"a"})) == [
         "'self' 'wasm-unsafe-eval' 'sha256-ypeBEsobvcr6wjGzmiPcTaeG7/gUfE5yuYB3ha/uSLs='"
     ]
+
+
+def test_workers_come_from_the_site_alone() -> None:
+    assert re.findall(r"worker-src ([^;]*)", policy(set())) == ["'self'"]

@@ -3,6 +3,7 @@ import { Bar } from "./bar";
 import { addCopy, addOffers, type Host, RunnableBlock } from "./block";
 import { type Edits, fromFragment, keepEdits, readEdits, shareLink, toFragment } from "./edits";
 import { addExplorers } from "./explorer";
+import { keepOffline } from "./offline";
 import { type Found, type FoundPage, findPage, pageName } from "./plan";
 import { keepSolved, markPages, Tally } from "./practice";
 import type { Program, RuntimeFiles } from "./protocol";
@@ -158,5 +159,10 @@ declare global {
   }
 }
 
-if (window.document$) window.document$.subscribe(() => void show());
-else void show();
+function showAndKeep(): void {
+  void show();
+  void keepOffline();
+}
+
+if (window.document$) window.document$.subscribe(showAndKeep);
+else showAndKeep();

@@ -1,0 +1,24 @@
+// What the page and the service worker share: what they say to each other, and two names.
+
+/** Fetch all of the site; or take the place of the version that is in use. */
+export type ToWorker =
+  | { readonly kind: "keep" }
+  | { readonly kind: "take over"; readonly evenBesideOthers: boolean };
+
+/** So much is kept; or another version has taken over, and the page is of the one before. */
+export type ToPage =
+  | { readonly kind: "kept"; readonly bytes: number; readonly total: number }
+  | { readonly kind: "replaced" };
+
+/** The name of the store: a host may have several such sites, each in a folder of its own. */
+export function storeOf(site: URL): string {
+  return `attention-executed ${site.pathname}`;
+}
+
+/** The file of the site that `address` names, whatever its query, or null if it is none. */
+export function fileOf(address: string, site: URL): string | null {
+  const url = new URL(address);
+  if (url.origin !== site.origin || !url.pathname.startsWith(site.pathname)) return null;
+  const path = url.pathname.slice(site.pathname.length);
+  return path === "" || path.endsWith("/") ? `${path}index.html` : path;
+}

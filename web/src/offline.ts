@@ -1,0 +1,149 @@
+// Keeps the site for reading offline, by the service worker, and says so in the footer.
+import { storeOf, type ToPage, type ToWorker } from "./offline-protocol";
+import { SITE } from "./plan";
+
+const WORKER = new URL("service-worker.js", SITE);
+const CHOICE = "offline"; // in localStorage: "yes" or "no", once the reader has said so
+
+let registration: ServiceWorkerRegistration | undefined;
+/** How much of the site is kept, of 1. */
+let share = 0;
+let started: Promise<void> | undefined;
+
+/** Call this for every page that is shown. Nothing is fetched before the first one has loaded. */
+export async function keepOffline(): Promise<void> {
+  // A built page names the worker of its site. Under `make serve`, which has none, pages do not.
+  if (!document.querySelector('meta[name="service-worker"]')) return;
+  if (!("serviceWorker" in navigator)) return;
+  show();
+  registration ??= await existing();
+  // Between two pages a newer version comes as no surprise, if no other page is open.
+  if (registration?.waiting)
+    ask(registration.waiting, { kind: "take over", evenBesideOthers: false });
+  started ??= listen();
+  await started;
+  if (registration && wanted()) await keep();
+}
+
+async function existing(): Promise<ServiceWorkerRegistration | undefined> {
+  const found = await navigator.serviceWorker.getRegistration(SITE);
+  return found?.scope === SITE.href ? found : undefined; // not that of a folder above
+}
+
+async function listen(): Promise<void> {
+  const { serviceWorker } = navigator;
+  serviceWorker.addEventListener("message", (event) => hear(event.data as ToPage));
+  serviceWorker.addEventListener("controllerchange", () => wanted() && void keep());
+  if (choice() !== "no") await start();
+}
+
+async function start(): Promise<void> {
+  if (document.readyState !== "complete") {
+    await new Promise((loaded) => addEventListener("load", loaded, { once: true }));
+  }
+  try {
+    registration ??= await navigator.serviceWorker.register(WORKER);
+  } catch {
+    return; // no connection, or a browser that allows none here
+  }
+  registration.addEventListener("updatefound", () => {
+    registration?.installing?.addEventListener("statechange", show);
+  });
+  void forgetIfGone(registration);
+  await navigator.serviceWorker.ready;
+}
+
+function hear(said: ToPage): void {
+  if (said.kind === "replaced") location.reload();
+  else share = said.bytes / said.total;
+  show();
+}
+
+function ask(worker: ServiceWorker, asked: ToWorker): void {
+  worker.postMessage(asked);
+}
+
+async function keep(): Promise<void> {
+  const { active } = await navigator.serviceWorker.ready;
+  if (active) ask(active, { kind: "keep" });
+}
+
+/** A site that has a worker no more takes back the one that it had. */
+async function forgetIfGone(old: ServiceWorkerRegistration): Promise<void> {
+  try {
+    await old.update();
+  } catch {
+    const answer = await fetch(WORKER, { method: "HEAD", cache: "no-store" }).catch(() => null);
+    if (answer?.status !== 404) return;
+    await forget();
+    location.reload();
+  }
+}
+
+async function forget(): Promise<void> {
+  await registration?.unregister();
+  registration = undefined;
+  share = 0;
+  await caches.delete(storeOf(SITE));
+}
+
+// --- what the reader has said
+
+function choice(): string | null {
+  try {
+    return localStorage.getItem(CHOICE);
+  } catch {
+    return null; // this browser keeps nothing
+  }
+}
+
+function choose(text: "yes" | "no"): void {
+  try {
+    localStorage.setItem(CHOICE, text);
+  } catch {
+    // Then it holds for this page.
+  }
+}
+
+function wanted(): boolean {
+  const { connection } = navigator as { connection?: { saveData?: boolean } };
+  return choice() === "yes" || (choice() === null && connection?.saveData !== true);
+}
+
+// --- the line in the footer
+
+function show(): void {
+  const line = document.querySelector(".site-offline");
+  if (!line) return;
+  const waiting = registration?.waiting;
+  if (waiting) {
+    const takeOver = () => ask(waiting, { kind: "take over", evenBesideOthers: true });
+    line.replaceChildren("A newer version of this site is here. ", button("Load it", takeOver));
+  } else if (share === 1) {
+    const remove = async () => {
+      choose("no");
+      await forget();
+      show();
+    };
+    line.replaceChildren("This site is kept for reading offline. ", button("Remove it", remove));
+  } else if (share > 0) {
+    line.replaceChildren(`${Math.floor(100 * share)} % of this site is kept for reading offline.`);
+  } else if (!wanted()) {
+    const accept = async () => {
+      choose("yes");
+      await start();
+      await keep();
+    };
+    line.replaceChildren(button("Keep this site for reading offline", accept));
+  } else {
+    line.replaceChildren();
+  }
+}
+
+function button(label: string, act: () => unknown): HTMLButtonElement {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = label;
+  made.addEventListener("click", () => void act());
+  return made;
+}
