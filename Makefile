@@ -3,10 +3,12 @@
 #   PYTHON=python3.12   the Python to make .venv with
 #   NUMPY=2.0.2         another NumPy than the pinned one
 #   PORT=8000           where `make serve` listens
+#   MODULE=_softmax     the one module that `make mutate` is to judge
 
 PYTHON :=
 NUMPY ?=
 PORT := 8000
+MODULE :=
 
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 RUN := $(BIN)/python
@@ -17,6 +19,7 @@ export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-peers test-pages test-models test-browser site zip web lint bench page clean setup
+.PHONY: help serve test test-peers test-pages test-models test-browser site web lint bench mutate page clean setup
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
@@ -80,6 +83,9 @@ bench: site ## measure attention, the page engine and the start of Python in a p
 	$(RUN) bench/attention.py
 	PYTHONPATH=tests $(RUN) -m pages.bench
 	PYTHONPATH=tests $(RUN) -m browser.bench
+
+mutate: setup ## plant faults in the package, and see which page or test notices each (hours)
+	PYTHONPATH=tests $(RUN) -m mutation $(MODULE)
 
 page: setup ## lay down a page that passes: make page NAME=learn/foo TITLE="Foo"
 	@$(RUN) -m attention_docs.new_page "$(NAME)" "$(TITLE)"

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from attention_ref.exercises import EXERCISES, Exercise, check
-from pages.mutants import Mutants
+from mutation.mutants import Mutants
 from pages.parse import parse_file
 
 ROOT = Path(__file__).parents[1]

@@ -66,6 +66,37 @@ class Mutants:
     def __iter__(self) -> Iterator[Mutant]:
         yield from self._body(self.tree, "", True)
 
+    def source(self) -> str:
+        """Return the module as it is now, without its comments."""
+        return ast.unparse(self.tree)
+
+    def written(self, function: str, before: str | None, after: str) -> Mutant:
+        """Return the fault that puts the statement `after` in the place of `before`.
+
+        Where there is no `before`, it comes first in the function.
+        """
+        scope: ast.AST = self.tree
+        for name in function.split("."):
+            scope = next(one for one in ast.iter_child_nodes(scope) if _is_named(one, name))
+        if before is None:
+            places = [(scope.body, 1 if _is_docstring(scope.body[0]) else 0)]
+        else:
+            places = list(_places(scope, canonical(before)))
+        if len(places) != 1:
+            raise ValueError(f"{self.module}.{function} has {len(places)} times: {before}")
+        ((statements, at),) = places
+        statement = statements[at]
+        (new,) = ast.parse(after).body
+        for node in ast.walk(new):
+            ast.copy_location(node, statement)
+        put = [new] if before is not None else [new, statement]
+
+        def plant() -> None:
+            statements[at : at + 1] = put
+
+        old = _header(statement) if before is not None else ""
+        return Mutant(self.module, function, old, _header(new), _lines(statement), plant)
+
     def _body(self, parent: ast.AST, function: str, imported: bool) -> Iterator[Mutant]:
         for field in ("body", "orelse", "finalbody", "handlers"):
             statements = getattr(parent, field, [])
@@ -138,6 +169,20 @@ def _setter(node: object, field: str, index: int | None, value: object) -> Calla
             getattr(node, field)[index] = value
 
     return write
+
+
+def _is_named(node: ast.AST, name: str) -> bool:
+    return isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name
+
+
+def _places(scope: ast.AST, header: str) -> Iterator[tuple[list[ast.stmt], int]]:
+    """Yield where a statement stands: the list that it is in, and its place there."""
+    for node in ast.walk(scope):
+        for field in ("body", "orelse", "finalbody"):
+            statements = getattr(node, field, [])
+            for at, one in enumerate(statements if isinstance(statements, list) else []):
+                if _header(one) == header:
+                    yield statements, at
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

@@ -1,0 +1,158 @@
+"""Put a fault into this process, and see in which forked process it is noticed."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import functools
+import gc
+import importlib.util
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any, NoReturn, TypeVar
+
+import jaxtyping._import_hook
+
+from mutation.mutants import Mutant, Mutants
+
+T = TypeVar("T")
+_UNNOTICED, _NOTICED, _RAISED = 0, 1, 3
+
+
+class Witness:
+    """The name of what is looking at the fault, kept where the death of the process leaves it."""
+
+    def __init__(self) -> None:
+        # Closed by `read`; a `with` would end before the process that writes.
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def note(self, name: str) -> None:
+        """Name who looks at the fault from now on."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(name.encode())
+        self._file.flush()
+
+    def read(self) -> str:
+        """Return who was looking when the process ended. There is nothing to note after that."""
+        with self._file as file:
+            file.seek(0)
+            return file.read().decode()
+
+
+def forked(
+    cases: Iterable[T], unnoticed: Callable[[T, Witness], bool], workers: int
+) -> Iterator[tuple[T, str | None]]:
+    """Ask `unnoticed` about each case in a process forked for it; yield who noticed, or None.
+
+    A process that dies, or that its alarm ends, has noticed; one that raises is a fault of ours.
+    """
+    waiting = iter(cases)
+    running: dict[int, tuple[T, Witness]] = {}
+    while True:
+        while len(running) < workers and (case := next(waiting, None)) is not None:
+            witness = Witness()
+            pid = os.fork()
+            if pid == 0:
+                _answer(case, unnoticed, witness)
+            running[pid] = case, witness
+        if not running:
+            return
+        pid, status = os.wait()
+        case, witness = running.pop(pid)
+        name = witness.read()
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _NOTICED
+        if code == _RAISED:
+            raise RuntimeError(f"a fault could not be judged: {name}")
+        yield case, name if code == _NOTICED else None
+
+
+def _answer(case: T, unnoticed: Callable[[T, Witness], bool], witness: Witness) -> NoReturn:
+    status = _NOTICED
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    try:
+        status = _UNNOTICED if unnoticed(case, witness) else _NOTICED
+    except Exception as error:
+        witness.note(repr(error))
+        status = _RAISED
+    finally:
+        os._exit(status)
+
+
+def limit(seconds: float) -> None:
+    """End this process unless it goes on to another limit within some ten times `seconds`.
+
+    These are seconds of computing, for the machine may be busy; of waiting, ten times as many.
+    """
+    signal.setitimer(signal.ITIMER_PROF, 10 + 10 * seconds)
+    signal.setitimer(signal.ITIMER_REAL, 100 + 100 * seconds)
+
+
+def plant(mutants: Mutants, mutant: Mutant) -> None:
+    """Have the module imported with the fault. It must not have been imported yet."""
+    mutant.plant()
+    tree = ast.fix_missing_locations(mutants.tree)
+    read, decode = SourceFileLoader.get_data, jaxtyping._import_hook.decode_source
+
+    def get_data(loader: SourceFileLoader, path: str) -> Any:
+        if path == str(mutants.path):
+            return copy.deepcopy(tree)
+        if path.endswith(".pyc") and importlib.util.source_from_cache(path) == str(mutants.path):
+            raise FileNotFoundError(path)  # what was compiled before has no fault
+        return read(loader, path)
+
+    # A tree keeps the line of every statement. Where the next step is compile(), it passes for
+    # source; the hook that adds the shape checks decodes first.
+    SourceFileLoader.get_data = get_data  # type: ignore[method-assign, assignment]
+    jaxtyping._import_hook.decode_source = lambda data: (
+        data if isinstance(data, ast.AST) else decode(data)
+    )
+    sys.dont_write_bytecode = True
+
+
+def swap(mutants: Mutants, mutant: Mutant) -> None:
+    """Give the functions of an imported module the code with the fault.
+
+    This takes a hundredth of the time of an import, but does not reach what ran during it.
+    """
+    mutant.plant()
+    tree = ast.fix_missing_locations(mutants.tree)
+    faulty = {
+        (code.co_qualname, code.co_firstlineno): code
+        for code in _codes(compile(tree, str(mutants.path), "exec", dont_inherit=True))
+    }
+    for function in functions(str(mutants.path)):
+        code = function.__code__
+        new = faulty.get((code.co_qualname, code.co_firstlineno))
+        if new is not None and new.co_freevars == code.co_freevars:
+            function.__code__ = new
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield one
+            yield from _codes(one)
+
+
+@functools.cache
+def functions(path: str) -> list[FunctionType]:
+    """Return the functions that there are of a file."""
+    return [
+        one
+        for one in gc.get_objects()
+        # Not isinstance(): that looks at what lazy objects stand for, which may warn.
+        if type(one) is FunctionType and one.__code__.co_filename == path
+    ]
+
+
+def module_name(path: Path, package: Path) -> str:
+    """Return the name of a module below the package: `_softmax`, or `torch._ring`."""
+    return ".".join(path.relative_to(package).with_suffix("").parts)

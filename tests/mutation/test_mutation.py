@@ -1,0 +1,266 @@
+"""Whether faults in the package are noticed, and whether they are planted where it is said."""
+
+import importlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+import mutation.__main__ as whole
+from mutation.by_pages import MODULES
+from mutation.lists import Listed, equivalent, named
+from mutation.mutants import Mutants, canonical
+from mutation.plant import forked, plant, swap
+from mutation.tests_jury import Evidence, jury, own_files, source_of
+
+ROOT = Path(__file__).parents[2]
+FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process for each fault")
+
+
+@pytest.mark.slow
+@FORKS
+def test_each_fault_is_noticed_by_the_pages_alone() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "mutation.by_pages"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_listed_fault_is_planted() -> None:
+    listed = set(equivalent())
+    for name in whole.modules():
+        its = {key for key in listed if whole._stands_in(key[0], name)}
+        listed -= its
+        assert not its or its <= {mutant.key for mutant in Mutants(name, source_of(name))}
+    assert not listed, "no such module"
+
+
+def test_faults_that_people_make_are_planted_in_code_that_runs(tmp_path: Path) -> None:
+    """A name that is not defined there would be noticed, whatever the fault is."""
+    names = []
+    for index, (name, mutants, mutant) in enumerate(named()):
+        names.append(name)
+        before = mutants.source()
+        mutant.plant()
+        assert mutants.source() != before
+        (tmp_path / f"fault_{index}.py").write_text(mutants.source(), encoding="utf-8")
+    assert len(set(names)) == len(names) > 25
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821"]
+    # Shapes in types are no names.
+    ran = subprocess.run(
+        [*command, "--ignore", "F722", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    undefined = [line for line in ran.stdout.split("\n") if "F821" in line]
+    assert [line for line in undefined if not line.split("`")[1].islower()] == [], ran.stdout
+
+
+SOURCE = '''
+LIMIT = 3
+
+
+def grow(x, axis=-1):
+    """Say 1."""
+    if x > LIMIT and not axis:
+        return f(x + 1, axis=axis)
+    x -= 2
+    return x * 2
+'''
+
+
+def test_the_standard_faults_are_planted(tmp_path: Path) -> None:
+    path = tmp_path / "grow.py"
+    path.write_text(SOURCE)
+    planted = {(mutant.before, mutant.after) for mutant in Mutants("grow", path)}
+    assert planted == {
+        ("LIMIT = 3", "LIMIT = 4"),
+        ("def grow(x, axis=-1):", "def grow(x, axis=0):"),
+        ("def grow(x, axis=-1):", "def grow(x, axis=-2):"),
+        ("if x > LIMIT and (not axis):", "if x >= LIMIT and (not axis):"),
+        ("if x > LIMIT and (not axis):", "if x <= LIMIT and (not axis):"),
+        ("if x > LIMIT and (not axis):", "if x > LIMIT or not axis:"),
+        ("if x > LIMIT and (not axis):", "if x > LIMIT and axis:"),
+        ("if x > LIMIT and (not axis):", "if not (x > LIMIT and (not axis)):"),
+        ("if x > LIMIT and (not axis):", "pass"),
+        ("return f(x + 1, axis=axis)", "return f(x - 1, axis=axis)"),
+        ("return f(x + 1, axis=axis)", "return f(x + 2, axis=axis)"),
+        ("return f(x + 1, axis=axis)", "return f(x + 1)"),
+        ("return f(x + 1, axis=axis)", "return None"),
+        ("x -= 2", "x += 2"),
+        ("x -= 2", "x -= 3"),
+        ("x -= 2", "pass"),
+        ("return x * 2", "return x / 2"),
+        ("return x * 2", "return x * 3"),
+        ("return x * 2", "return None"),
+    }
+
+
+def test_planting_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "grow.py"
+    path.write_text(SOURCE)
+    mutants = Mutants("grow", path)
+    first = [mutant.key for mutant in mutants]
+    assert [mutant.key for mutant in mutants] == first
+    assert len(set(first)) == len(first)
+
+
+def test_a_statement_is_known_however_it_was_printed() -> None:
+    assert canonical("if (x  >  1):") == "if x > 1:"
+    assert canonical('y = f("a")') == "y = f('a')"
+    assert canonical("def f(x = 1):") == "def f(x=1):"
+    assert canonical("pass") == "pass"
+
+
+def test_a_written_fault_comes_first_or_takes_a_place(tmp_path: Path) -> None:
+    path = tmp_path / "grow.py"
+    path.write_text(SOURCE)
+    for before, after, expected in (
+        (None, "x = -x", '"""Say 1."""\n    x = -x\n    if x > LIMIT'),
+        ("x -= 2", "x += 9", "x += 9\n    return x * 2"),
+    ):
+        mutants = Mutants("grow", path)
+        mutants.written("grow", before, after).plant()
+        assert expected in mutants.source()
+    with pytest.raises(ValueError, match=r"grow\.grow has 0 times: x -= 3"):
+        Mutants("grow", path).written("grow", "x -= 3", "pass")
+
+
+@pytest.fixture
+def grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module that can be imported; what is forked from here imports it with faults."""
+    path = tmp_path / "grow_with_faults.py"
+    path.write_text("def grow(x: int) -> int:\n    return x + 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return path
+
+
+@FORKS
+@pytest.mark.parametrize("how", ["imported", "imported with shape checks", "swapped"])
+def test_a_planted_fault_runs(grow: Path, how: str) -> None:
+    def unnoticed(fault, witness) -> bool:
+        mutants = Mutants("grow_with_faults", grow)
+        mutant = next((one for one in mutants if one.after == fault), None)
+        if how == "swapped":
+            module = importlib.import_module("grow_with_faults")
+        if mutant is not None:
+            (swap if how == "swapped" else plant)(mutants, mutant)
+        if how == "imported with shape checks":
+            jaxtyping.install_import_hook("grow_with_faults", "beartype.beartype")
+        module = importlib.import_module("grow_with_faults")
+        witness.note("grow(5)")
+        try:
+            return module.grow(5) == 7
+        except jaxtyping.TypeCheckError:
+            return False
+
+    faults = ["none", "return x - 2", "return x + 3", "return None"]
+    importlib.invalidate_caches()
+    assert dict(forked(faults, unnoticed, 2)) == {
+        "none": None,
+        **dict.fromkeys(faults[1:], "grow(5)"),
+    }
+
+
+@FORKS
+def test_whoever_looks_when_the_process_ends_has_noticed() -> None:
+    def unnoticed(case, witness) -> bool:
+        witness.note("first")
+        witness.note(case)
+        if case == "killed":
+            os.kill(os.getpid(), signal.SIGALRM)
+        if case == "exits":
+            raise SystemExit(0)
+        if case == "cannot be planted":
+            raise ValueError(case)
+        return case == "passes"
+
+    cases = ["killed", "exits", "passes", "fails"]
+    noticed = dict(forked(cases, unnoticed, 2))
+    assert noticed == {"killed": "killed", "exits": "exits", "passes": None, "fails": "fails"}
+    with pytest.raises(RuntimeError, match=r"could not be judged: .*cannot be planted"):
+        list(forked(["cannot be planted"], unnoticed, 2))
+
+
+def test_the_jury_runs_the_line_and_is_quick(tmp_path: Path) -> None:
+    path = tmp_path / "grow.py"
+    path.write_text(SOURCE)
+    mutants = {mutant.after: mutant for mutant in Mutants("grow", path)}
+    tests = [
+        Evidence("slow", 50, {("grow", 9)}),
+        Evidence("never reached", 51, {("grow", 9)}),
+        Evidence("quick", 1, {("grow", 9), ("grow", 10)}),
+        Evidence("elsewhere", 1, {("other", 9)}),
+    ]
+    assert [one.name for one in jury(mutants["x += 2"], tests)] == ["quick", "slow"]
+    assert [one.name for one in jury(mutants["return x / 2"], tests)] == ["quick"]
+    # A line that runs when the module is imported: whoever uses the module.
+    assert [one.name for one in jury(mutants["LIMIT = 4"], tests)] == ["quick", "slow"]
+
+
+def test_a_module_has_its_own_tests() -> None:
+    owners = {name: [path.stem for path in own_files(name)] for name in whole.modules()}
+    assert owners["_softmax"] == ["test_softmax"]
+    assert owners["torch._ring"] == ["test_torch_ring"]
+    assert owners["testing._faults"] == ["test_testing_faults"]
+    assert owners["testing._judge"] == ["test_testing", "test_testing_faults"]
+    assert owners["interop.torch"] == ["test_interop"]
+    assert owners["exercises._softmax"] == ["test_exercises"]
+    assert owners["_checks"] == []
+    assert set(MODULES) <= set(owners)
+
+
+@pytest.mark.parametrize(
+    ("tests_notice", "by", "said"),
+    [
+        (False, "survivors", None),
+        (True, "tests", None),
+        (False, "tests", "it goes unnoticed, and here it does not: w"),
+        (False, "pages", "it goes unnoticed, and here it does not: w"),
+        (True, "pages", "it goes unnoticed, and here it does not: w"),
+        (True, "survivors", "the tests notice, and nobody does"),
+    ],
+)
+def test_an_entry_says_what_is_so(tests_notice: bool, by: str, said: str | None) -> None:
+    complaint = whole._complaint(Listed("why", tests_notice), by, "w")
+    assert complaint == (said and f"equivalent.toml says that {said}")
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(whole, "ROOT", tmp_path)
+    monkeypatch.setattr(whole, "source_of", lambda name: tmp_path / f"{name}.py")
+    (tmp_path / "grow.py").write_text(SOURCE)
+    (tmp_path / "test_grow.py").write_text("one")
+    asked = []
+
+    def ask(run, faults):
+        for _, mutant in faults:
+            asked.append(mutant.after)
+            yield mutant, None if mutant.after == "x += 2" else "test_grow.py::test"
+
+    monkeypatch.setattr(whole.Run, "_ask", ask)
+
+    def again() -> list[str]:
+        asked.clear()
+        run = whole.Run(1)
+        mutants = Mutants("grow", tmp_path / "grow.py")
+        run._judged("grow", [(mutants, mutant) for mutant in mutants])
+        return asked.copy()
+
+    every = again()
+    assert len(every) == 19
+    assert again() == []
+    (tmp_path / "test_grow.py").write_text("two")
+    assert again() == [one for one in every if one != "x += 2"]
+    monkeypatch.setattr(whole, "FILES", [tmp_path / "test_grow.py"])
+    assert again() == ["x += 2"]
+    (tmp_path / "grow.py").write_text(SOURCE + "\n")
+    assert again() == every
