@@ -159,6 +159,16 @@ X = np.zeros((2, 5, 3))
             ValueError,
             "value must have shape (2, kv_len=5, d_v), got (2, 4, 3)",
         ),
+        (
+            lambda: gated_attention(X, X, X.astype(np.int64), np.zeros(3)),
+            TypeError,
+            "value must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: gated_attention(X, X[..., :2], X, np.zeros(3)),
+            ValueError,
+            "key must have shape (..., kv_len, d_k=3), got (2, 5, 2)",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):

@@ -66,6 +66,16 @@ def arrays(layer):
     return {name: weight.numpy() for name, weight in layer.state_dict().items()}
 
 
+@pytest.mark.parametrize("build", SELF.values(), ids=SELF)
+def test_evaluation_computes_what_training_does(build):
+    """A mask that only training applies would show the future where it counts."""
+    layer, x = made(build), draw(BATCH, LENGTH, D_MODEL)
+    mask = causal_mask(LENGTH, like=x)
+    trained = layer.train()(x, mask=mask)
+    assert torch.equal(layer.eval()(x, mask=mask), trained)
+    assert not torch.equal(layer(x), trained)
+
+
 # Beside nn.MultiheadAttention
 
 
