@@ -1,5 +1,6 @@
 import math
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -739,13 +740,67 @@ def test_all_but_the_arrays_go_by_keyword():
         attend(Q, K, V, np.ones((5, 7), dtype=bool))
 
 
-def test_many_queries_are_as_few_at_a_time(library):
-    rng = np.random.default_rng(0)
-    query, key, value = (rng.standard_normal((2, n, 3)) for n in (307, 5, 5))
-    every, shared = rng.random((307, 5)) < 0.7, rng.standard_normal((2, 1, 5))
-    for mask, bias in ((every, shared), (every[0], rng.standard_normal((2, 307, 5)))):
-        arrays = map(library.array, (query, key, value))
-        terms = {"mask": library.array(mask), "bias": library.array(bias)}
-        output = scaled_dot_product_attention(*arrays, **terms)
-        expected = attention_stages(query, key, value, mask=mask, bias=bias).output
-        np.testing.assert_allclose(library.numpy(output), expected, rtol=1e-12, atol=1e-14)
+def draw_more_than_one_part(seed):
+    """Draw inputs that are cut along the batch, then the heads, then the queries."""
+    lead = (2, 3)
+    return draw(seed, (*lead, 307, D_K), (*lead, 251, D_K), (*lead, 251, D_V))
+
+
+def test_parts_of_the_batch_and_of_the_queries_make_the_whole(library):
+    inputs = draw_more_than_one_part(20)
+    by_query, by_head, by_item, sink, sinks = draw(
+        21, (307, 251), (3, 1, 251), (2, 1, 307, 1), 3, (2, 1)
+    )
+    for options in (
+        {"mask": by_query > 0, "bias": by_head, "sink": sink, "softcap": 2.0},
+        {"mask": by_head < 1, "bias": by_item, "sink": sinks, "scale": 0.3},
+        {"mask": by_item > 0, "bias": by_query[0], "sink": sink[0]},
+        {"mask": by_head[0, 0] < 1},
+    ):
+        expected = attention_stages(*inputs, **options).output
+        terms = {n: library.array(x) if np.ndim(x) else x for n, x in options.items()}
+        if "sink" in options:
+            terms["sink"] = library.array(np.asarray(options["sink"]))
+        output = scaled_dot_product_attention(*map(library.array, inputs), **terms)
+        np.testing.assert_allclose(library.numpy(output), expected, rtol=1e-11, atol=1e-12)
+
+
+def test_parts_hand_on_the_gradient_of_the_whole():
+    (bias,) = draw(21, (3, 1, 251))
+    leaves = [torch.asarray(x).requires_grad_() for x in (*draw_more_than_one_part(22), bias)]
+    *inputs, bias = leaves
+    (gradient,) = (torch.asarray(x) for x in draw(23, (2, 3, 307, D_V)))
+    output = scaled_dot_product_attention(*inputs, bias=bias)
+    found = torch.autograd.grad(output, leaves, gradient)
+    whole = attention_stages(*inputs, bias=bias).output
+    for got, expected in zip(found, torch.autograd.grad(whole, leaves, gradient), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_masked_changes_no_bit_of_any_part(library, bad):
+    query, key, value = draw_more_than_one_part(24)
+    mask = np.ones((307, 251), dtype=bool)
+    mask[:, 100] = mask[5] = False
+    mask[5, 7] = True
+    tainted = key.copy(), value.copy()
+    for x in tainted:
+        x[..., 100, 3] = bad
+    clean, found = (
+        library.numpy(
+            scaled_dot_product_attention(
+                *map(library.array, (query, *pair)), mask=library.array(mask)
+            )
+        )
+        for pair in ((key, value), tainted)
+    )
+    np.testing.assert_array_equal(found, clean)
+
+
+def test_few_of_many_scores_are_in_memory():
+    query, key, value = draw(25, (2, 1000, 8), (2, 1000, 8), (2, 1000, 8))
+    tracemalloc.start()
+    scaled_dot_product_attention(query, key, value)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2 * 1000 * 1000 * 8 / 2  # the plain formula holds all scores more than once

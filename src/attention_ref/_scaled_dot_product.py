@@ -13,9 +13,8 @@ from attention_ref._checks import (
     check_value,
     working_dtype,
 )
-from attention_ref._softmax import logsumexp, masked_softmax, softmax
-
-_ROWS = 128  # queries at a time: their scores fit in a processor's cache more often than not
+from attention_ref._parts import in_parts
+from attention_ref._softmax import all_finite, logsumexp, masked_softmax
 
 
 class AttentionStages(NamedTuple):
@@ -83,8 +82,8 @@ def attention_scores(
     """
     xp = check_query_and_key(query, key)
     dtype = working_dtype(xp, query)
-    scores = _scores(xp, xp.astype(query, dtype), xp.astype(key, dtype), scale)
-    return xp.astype(scores, query.dtype)
+    scores = _scores(xp, query, key, scale, dtype)
+    return xp.astype(scores, query.dtype, copy=False)
 
 
 def attention_weights(
@@ -136,10 +135,10 @@ def attention_weights(
     xp = check_query_and_key(query, key)
     check_score_terms(query, key, mask=mask, bias=bias, sink=sink)
     dtype = working_dtype(xp, query, bias, sink)
-    scores = _scores(xp, xp.astype(query, dtype), xp.astype(key, dtype), scale)
+    scores = _scores(xp, query, key, scale, dtype)
     _, biased, allowed = _adjust(xp, scores, mask, bias, softcap)
     _, weights = _normalize(xp, biased, allowed, sink)
-    return xp.astype(weights, query.dtype)
+    return xp.astype(weights, query.dtype, copy=False)
 
 
 def scaled_dot_product_attention(
@@ -190,8 +189,9 @@ def scaled_dot_product_attention(
         TypeError: If a dtype is wrong: a mask that is not boolean, integers, or a key whose dtype
             is not the query's.
 
-    Complexity: O(q_len * kv_len * (d_k + d_v)) time; O(kv_len) memory for each of 128 queries at
-        a time, O(q_len * kv_len) where gradients are taken.
+    Complexity: O(q_len * kv_len * (d_k + d_v)) time; O(kv_len) memory, for the scores of 128 to 255
+        queries of one head, or of more where keys are few; O(q_len * kv_len) where gradients are
+        taken.
 
     Examples:
         >>> import numpy as np
@@ -216,14 +216,13 @@ def scaled_dot_product_attention(
     xp = check_query_and_key(query, key)
     check_value(xp, key, value)
     check_score_terms(query, key, mask=mask, bias=bias, sink=sink)
-    # No query needs another's row: so only those of some queries are in memory at a time.
-    q_len, outputs = query.shape[-2], []
-    for start in range(0, max(q_len, 1), _ROWS):
-        rows = slice(start, min(start + _ROWS, q_len))
-        terms = _cut(mask, rows), _cut(bias, rows), scale, softcap, sink
-        *_, output = _attend(xp, query[..., rows, :], key, value, *terms)
-        outputs.append(output)
-    return xp.concat(outputs, axis=-2)
+
+    def attend(query: Array, key: Array, value: Array, *terms: Array | None) -> Array:
+        mask, bias, sink = terms
+        *_, output = _attend(xp, query, key, value, mask, bias, scale, softcap, sink)
+        return output
+
+    return in_parts(xp, attend, query, key, value, mask, bias, sink)
 
 
 def attention_stages(
@@ -291,20 +290,20 @@ def isolated_matmul(xp: Any, a: Array, b: Array) -> Array:
     0 * NaN is NaN, so the zero gradient of a masked score would still turn into NaN on its way
     through an ordinary product. What is not finite therefore takes no part in the product.
     """
-    finite_rows = xp.all(xp.isfinite(a), axis=-1, keepdims=True)
-    finite_columns = xp.all(xp.isfinite(b), axis=-2, keepdims=True)
-    product = xp.where(xp.isfinite(a), a, 0.0) @ xp.where(xp.isfinite(b), b, 0.0)
-    if xp.all(finite_rows) and xp.all(finite_columns):
-        return product
+    if all_finite(xp, a) and all_finite(xp, b):
+        return a @ b
+    finite_a, finite_b = xp.isfinite(a), xp.isfinite(b)
+    product = xp.where(finite_a, a, 0.0) @ xp.where(finite_b, b, 0.0)
+    finite_rows = xp.all(finite_a, axis=-1, keepdims=True)
+    finite_columns = xp.all(finite_b, axis=-2, keepdims=True)
     return xp.where(finite_rows & finite_columns, product, xp.nan)
 
 
 def isolated_average(xp: Any, weights: Array, value: Array, allowed: Array) -> Array:
     """Sum the weighted values; one that is not finite reaches the rows allowed to see it alone."""
-    finite = xp.isfinite(value)
-    output = isolated_matmul(xp, weights, xp.where(finite, value, 0.0))
-    if xp.all(finite):
-        return output
+    if all_finite(xp, value):
+        return isolated_matmul(xp, weights, value)
+    output = isolated_matmul(xp, weights, xp.where(xp.isfinite(value), value, 0.0))
     # A weight of zero times NaN is NaN: what is not finite took no part in the product, and is
     # now given to the queries that may see it.
     sight = xp.astype(allowed, value.dtype)
@@ -317,7 +316,10 @@ def isolated_average(xp: Any, weights: Array, value: Array, allowed: Array) -> A
     return xp.where(undefined, xp.nan, output)
 
 
-def _scores(xp: Any, query: Array, key: Array, scale: float | None) -> Array:
+def _scores(xp: Any, query: Array, key: Array, scale: float | None, dtype: Any) -> Array:
+    # Copies: how an array lies in memory decides the last bit of a product in some libraries, and
+    # what `isolated_matmul` puts in the place of one that is not finite lies as a copy does.
+    query, key = xp.astype(query, dtype), xp.astype(key, dtype)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else as_number("scale", scale)
     return isolated_matmul(xp, query, xp.matrix_transpose(key)) * scale
 
@@ -340,9 +342,6 @@ def _adjust(
 def _normalize(xp: Any, biased: Array, allowed: Array, sink: Array | None) -> tuple[Array, Array]:
     """Return what the softmax is taken of, and the weights of the keys."""
     if sink is None:
-        # Where all is seen and finite the two are the same, and the plain one takes half the time.
-        if xp.all(allowed) and xp.all(xp.isfinite(biased)):
-            return biased, softmax(biased)
         return biased, masked_softmax(biased, allowed)
     # A sink is one more key, which every query sees and which has no value.
     sink = xp.astype(sink, biased.dtype)[..., None, None]
@@ -364,15 +363,8 @@ def _attend(
     sink: Array | None,
 ) -> tuple[Array, ...]:
     dtype = working_dtype(xp, query, value, bias, sink)
-    scores = _scores(xp, xp.astype(query, dtype), xp.astype(key, dtype), scale)
+    scores = _scores(xp, query, key, scale, dtype)
     capped, biased, allowed = _adjust(xp, scores, mask, bias, softcap)
     logits, weights = _normalize(xp, biased, allowed, sink)
     output = isolated_average(xp, weights, xp.astype(value, dtype), allowed)
-    return scores, capped, biased, logits, weights, xp.astype(output, value.dtype)
-
-
-def _cut(term: Array | None, rows: slice) -> Array | None:
-    """Return a mask or bias for the rows of some queries, unless it is the same for all rows."""
-    if term is None or term.ndim < 2 or term.shape[-2] == 1:
-        return term
-    return term[..., rows, :]
+    return scores, capped, biased, logits, weights, xp.astype(output, value.dtype, copy=False)

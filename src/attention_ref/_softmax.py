@@ -60,11 +60,11 @@ def softmax(
     require_dtype(xp, "real floating", x=x)
     axis = as_axis(axis, "x", x)
     temperature = as_number("temperature", temperature, positive=True)
-    wide = xp.astype(x, working_dtype(xp, x))
+    wide = xp.astype(x, working_dtype(xp, x), copy=False)
     # Subtracting comes before dividing: x / temperature alone may overflow.
     powers = xp.exp((wide - _peak(xp, wide, axis)) / temperature)
     weights = powers / xp.sum(powers, axis=axis, keepdims=True)
-    return xp.astype(weights, x.dtype)
+    return xp.astype(weights, x.dtype, copy=False)
 
 
 def masked_softmax(
@@ -110,7 +110,9 @@ def masked_softmax(
     shape = tuple(scores.shape)
     require_broadcast("mask", mask, shape, f"that of scores, {shape}")
     mask = xp.broadcast_to(mask, shape)
-    visible = xp.where(mask, scores, -xp.inf)
+    visible = scores if xp.all(mask) else xp.where(mask, scores, -xp.inf)
+    if shape[axis] and all_finite(xp, xp.max(visible, axis=axis)):  # each row sees, and no NaN
+        return softmax(visible, axis)
     nothing = ~xp.any(mask, axis=axis, keepdims=True)
     undefined = xp.any(xp.isnan(visible), axis=axis, keepdims=True)
     # Such rows are set after a softmax of zeros. To overwrite its NaN instead would clean the
@@ -163,6 +165,11 @@ def logsumexp(x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
     result = peak + xp.log(xp.where(nothing, 1.0, total))
     result = xp.where(undefined, xp.nan, xp.where(nothing, -xp.inf, result))
     return xp.astype(xp.squeeze(result, axis=axis), x.dtype)
+
+
+def all_finite(xp: Any, x: Array) -> bool:
+    """Tell whether no number is NaN or infinite: NaN is the largest and the smallest if any is."""
+    return 0 in x.shape or bool(xp.min(x) > -xp.inf and xp.max(x) < xp.inf)
 
 
 def _peak(xp: Any, x: Array, axis: int) -> Array:

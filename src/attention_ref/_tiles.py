@@ -23,6 +23,7 @@ from attention_ref._checks import (
     working_dtype,
 )
 from attention_ref._masks import prefix_mask, streaming_mask
+from attention_ref._softmax import all_finite
 
 Tile = Callable[[slice, slice], Any]  # an array, from the positions of queries and of keys
 
@@ -220,5 +221,6 @@ def _two_axes_at_least(array: Array) -> tuple[int, ...]:
 
 def _nan_unless_finite(xp: Any, x: Array) -> Array:
     """Give NaN to the whole of a query or key that is not finite: so all of its scores are."""
-    finite = xp.all(xp.isfinite(x), axis=-1, keepdims=True)
-    return x if xp.all(finite) else xp.where(finite, x, xp.nan)
+    if all_finite(xp, x):
+        return x
+    return xp.where(xp.all(xp.isfinite(x), axis=-1, keepdims=True), x, xp.nan)
