@@ -302,6 +302,28 @@ def test_memory_is_linear_and_a_pool_changes_no_bit():
     assert long < 2000 * 2000  # less than one byte a score
 
 
+def test_one_tile_of_scores_is_in_memory_at_a_time():
+    inputs = draw(11, *[(1000, 4)] * 3)
+    tracemalloc.start()
+    flash_attention(*inputs, q_tile=250, kv_tile=250)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1.6 * 250 * 250 * 8
+
+
+@pytest.mark.parametrize("asked", ["query", "key", "value", "sink"])
+def test_one_gradient_alone_is_right_where_others_are_computed_in_place(asked):
+    names = ["query", "key", "value", "sink"]
+    arrays = dict(zip(names, [*draw_inputs(12), *draw(13, HEADS)], strict=True))
+    tensors = {n: torch.asarray(x).requires_grad_(n == asked) for n, x in arrays.items()}
+    tiled = flash_attention(**tensors, q_tile=3, kv_tile=2).output
+    whole = attention_stages(**tensors).output
+    found, expected = (
+        torch.autograd.grad((output**2).sum(), tensors[asked])[0] for output in (tiled, whole)
+    )
+    torch.testing.assert_close(found, expected, **CLOSE)
+
+
 X, Y = np.zeros((5, 3)), np.zeros((7, 3))
 PART = flash_attention(X, Y, Y)
 
