@@ -2,16 +2,18 @@
 
     python bench/attention.py [length ...]
 
-Batch 1, heads 8, d 64, float32, two threads. Each figure comes from a process of its own, which
-has the inputs in memory before it counts: growth is by how much its peak rises from there, the
-output included (8 MB at 4096 tokens, 134 MB at 65536). CPU time is that of all threads; where the
-machine does other things, compare that, not the time. The ratios are to PyTorch's flash kernel. A
-library that is not installed gets a line that says so.
+Batch 1, heads 8, d 64, float32, two threads. Each measurement is a process of its own, which has
+the inputs in memory before it counts: growth is by how much its peak rises from there, the output
+included (8 MB at 4096 tokens, 134 MB at 65536). Up to 4096 tokens the competitors take turns three
+times, and the least time of each counts. CPU time is that of all threads; where the machine does
+other things, compare that, not the time. The ratios are to PyTorch's flash kernel at that length.
 
-What keeps all scores in memory is not run on lengths where they take gigabytes.
-`scaled_dot_product_attention` looks at each score more often than the plain formula does, as a NaN
-or a masked key must not touch other rows; it makes up for that by taking some rows at a time, which
-stay in the cache. `flash_attention` says in its docstring where its own last factor goes.
+What is left out gets a line that says why: a library that is not installed; what would not fit in
+memory, which grows with the square of the length where all scores are kept; what would take longer
+than a few minutes. 65536 tokens are for what needs no memory for scores.
+
+`flash_attention` runs on a pool of two, and so below it no thread of the library's own;
+`scaled_dot_product_attention` is one thread throughout, and naive NumPy may use two.
 """
 
 import json
@@ -25,9 +27,10 @@ from importlib.util import find_spec
 
 HEADS, D, THREADS = 8, 64, 2
 LENGTHS = (256, 1024, 4096, 16384, 65536)
-LONGEST = {"naive numpy": 4096, "torch math": 4096, "onnx.reference": 4096, "ONNX Runtime": 4096}
-LONGEST |= {"jax jit": 4096, "scaled_dot_product_attention, numpy": 16384}
-LONGEST |= {"flash_attention, torch": 16384}
+ROUNDS = {256: 3, 1024: 3, 4096: 3}  # once beyond
+LONG = 16384  # beyond it run those alone that are linear in memory by what they promise
+LINEAR = ("torch flash", "flash_attention, numpy", "flash_attention, torch")
+PATIENCE = 300  # seconds
 # ONNX Runtime runs a model that onnx builds.
 NEEDS = {
     "onnx.reference": ["onnx"],
@@ -103,12 +106,14 @@ def competitor(name, arrays):
         return jax_call(arrays) if name == "jax jit" else onnx_session(name, arrays)
     import torch  # noqa: PLC0415
 
-    torch.set_num_threads(THREADS)
     tensors = list(map(torch.asarray, arrays))
     if name == "flash_attention, torch":
         from attention_ref import flash_attention  # noqa: PLC0415
 
-        return lambda: flash_attention(*tensors)
+        torch.set_num_threads(1)
+        pool = ThreadPoolExecutor(THREADS)
+        return lambda: flash_attention(*tensors, map_blocks=pool.map)
+    torch.set_num_threads(THREADS)
     from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: PLC0415
 
     backend = SDPBackend.MATH if name == "torch math" else SDPBackend.FLASH_ATTENTION
@@ -150,37 +155,86 @@ def measure(name, length):
     competitor(name, [x[:, :, :64] for x in arrays])()
     run = competitor(name, arrays)
     before, best, best_cpu = peak_bytes(), float("inf"), float("inf")
-    for _ in range(1 if length > 4096 else 5):
+    begun = time.perf_counter()
+    for _ in range(1 if length > LONG else 5):
         start, start_cpu = time.perf_counter(), time.process_time()
         run()
         best = min(best, time.perf_counter() - start)
         best_cpu = min(best_cpu, time.process_time() - start_cpu)
+        if time.perf_counter() - begun > 10:
+            break
     print(json.dumps([best, best_cpu, peak_bytes() - before]))
+
+
+def run_alone(name, length):
+    """Measure in a process of its own; return seconds, CPU seconds, growth, or what went wrong."""
+    # OpenBLAS must not start threads below those of the pool, nor for a few rows at a time.
+    blas = 1 if "attention, " in name else THREADS
+    threads = {"OPENBLAS_NUM_THREADS": str(blas), "OMP_NUM_THREADS": str(THREADS)}
+    command = [sys.executable, __file__, "--measure", name, str(length)]
+    try:
+        done = subprocess.run(
+            command,
+            env=os.environ | threads,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=4 * PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        return f"stopped after {4 * PATIENCE} seconds"
+    except subprocess.CalledProcessError as error:
+        return f"ended with {error.returncode}"  # -9: killed, as for want of memory
+    return json.loads(done.stdout)
+
+
+def reason_against(name, length, last, memory):
+    """Say why not to run this, judging by the last length: None if nothing speaks against it."""
+    missing = [module for module in NEEDS.get(name, []) if not find_spec(module)]
+    if missing:
+        return f"{' and '.join(missing)} not installed"
+    if length > LONG:
+        return None if name in LINEAR else "not asked to: 65536 tokens are for linear memory"
+    if name not in last:
+        return None
+    shorter, seconds, growth = last[name]
+    times = (length / shorter) ** 2
+    if growth * times > 0.8 * memory:
+        return f"would take {growth * times / 1e9:.0f} GB of the {memory / 1e9:.0f} GB there are"
+    if seconds * times > PATIENCE:
+        return f"would take {seconds * times / 60:.0f} minutes"
+    return None
 
 
 def main(lengths):
     """Print a table, each competitor's ratio being to torch flash at that length."""
-    missing = {name for name, needed in NEEDS.items() if not all(map(find_spec, needed))}
-    for name in sorted(missing):
-        print(f"{name} is not installed")
-    print(f"{'tokens':>6}  {'':36}{'seconds':>8}{'ratio':>7}{'CPU ratio':>11}{'growth':>10}")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    print(f"{'':45}{'time':>9}{'CPU':>9}{'time':>8}{'CPU':>8}{'memory':>10}")
+    print(f"{'tokens':>6}  {'':37}{'s':>9}{'s':>9}{'ratio':>8}{'ratio':>8}{'growth':>10}")
+    last = {}
     for length in lengths:
+        against = {name: reason_against(name, length, last, memory) for name in NAMES}
+        found = {}
+        for _ in range(ROUNDS.get(length, 1)):
+            for name in NAMES:
+                if against[name]:
+                    continue
+                result = run_alone(name, length)
+                if isinstance(result, str):
+                    against[name] = result
+                else:
+                    found.setdefault(name, []).append(result)
         first = None
         for name in NAMES:
-            if name in missing or length > LONGEST.get(name, length):
+            start = f"{length:6}  {name:37}"
+            if against[name]:
+                print(f"{start}  left out: {against[name]}")
                 continue
-            # OpenBLAS must not start threads below those of the pool, nor for a few rows at a time.
-            blas = 1 if "attention, " in name else THREADS
-            threads = {"OPENBLAS_NUM_THREADS": str(blas), "OMP_NUM_THREADS": str(THREADS)}
-            command = [sys.executable, __file__, "--measure", name, str(length)]
-            done = subprocess.run(
-                command, env=os.environ | threads, capture_output=True, text=True, check=True
-            )
-            seconds, cpu, growth = json.loads(done.stdout)
+            seconds, cpu, growth = (min(column) for column in zip(*found[name], strict=True))
+            last[name] = length, seconds, growth
             first = first or (seconds, cpu)
-            ratio, cpu_ratio = seconds / first[0], cpu / first[1]
             print(
-                f"{length:6}  {name:36}{seconds:8.3f}{ratio:7.2f}{cpu_ratio:11.2f}"
+                f"{start}{seconds:9.3f}{cpu:9.3f}{seconds / first[0]:8.2f}{cpu / first[1]:8.2f}"
                 f"{growth / 1e6:7.0f} MB",
                 flush=True,
             )
