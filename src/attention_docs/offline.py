@@ -18,6 +18,7 @@ WORKER = "service-worker.js"
 BUNDLE = "assets/web/service-worker.js"
 NAMED = f'<meta name="service-worker" content="{WORKER}">'
 RUNTIME = "assets/runtime/"
+MEMORY = "assets/runtime/memory-"  # kept by the page, if Python is ever run
 # What no page of the site loads or links: for other programs, other languages, other sites.
 LEFT_OUT = re.compile(
     r"""\.map$ | \.md$ | ^llms\.txt$ | ^objects\.inv$ | ^sitemap\.xml\.gz$
@@ -53,7 +54,9 @@ def files(site: Path) -> dict[str, tuple[str, int]]:
 
 def kept(name: str) -> bool:
     """Tell whether a reader may open the file or a page may load it."""
-    return name.startswith(RUNTIME) or (name != WORKER and not LEFT_OUT.search(name))
+    if name.startswith(RUNTIME):
+        return not name.startswith(MEMORY)
+    return name != WORKER and not LEFT_OUT.search(name)
 
 
 def _turn(name: str) -> tuple[bool, bool, str]:

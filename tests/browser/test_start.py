@@ -59,7 +59,7 @@ def test_recorded_python_is_as_python_that_has_just_started(visit: Visit, watche
 
 KEEP = """async ([address, base64]) => {
   const body = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
-  const kept = await caches.open("attention-executed-memory");
+  const kept = await caches.open("attention-executed /attention/ memory");
   await kept.put(address, new Response(body));
 }"""
 

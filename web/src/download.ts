@@ -1,5 +1,6 @@
 // Bring the files of the runtime, and count their bytes.
 import { type Files, unpack } from "./archive";
+import { memoryStoreOf } from "./offline-protocol";
 import type { RuntimeFiles } from "./protocol";
 
 export interface Download {
@@ -61,8 +62,6 @@ export async function download(
   return { packages, memory, failure };
 }
 
-const KEPT = "attention-executed-memory";
-
 /** Keep the memory for the next visit, unless the reader saves data. */
 export async function keepMemory(runtime: URL, files: RuntimeFiles): Promise<void> {
   const { connection } = navigator as { connection?: { saveData?: boolean } };
@@ -70,8 +69,9 @@ export async function keepMemory(runtime: URL, files: RuntimeFiles): Promise<voi
   if (connection?.saveData || (await caches.match(address))) return;
   const response = await fetch(address, { priority: "low" });
   if (!response.ok) return;
-  await caches.delete(KEPT); // of an earlier state of the site
-  await (await caches.open(KEPT)).put(address, response);
+  const store = memoryStoreOf(new URL("../../", runtime));
+  await caches.delete(store); // of an earlier state of the site
+  await (await caches.open(store)).put(address, response);
 }
 
 async function keptMemory(address: URL): Promise<Files | null> {

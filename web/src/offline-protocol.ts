@@ -1,4 +1,4 @@
-// What the page and the service worker share: what they say to each other, and two names.
+// What the page and its workers share of what is kept: what they say to each other, and the names.
 
 /** Fetch all of the site; or take the place of the version that is in use. */
 export type ToWorker =
@@ -13,6 +13,11 @@ export type ToPage =
 /** The name of the store: a host may have several such sites, each in a folder of its own. */
 export function storeOf(site: URL): string {
   return `attention-executed ${site.pathname}`;
+}
+
+/** The name of the store of recorded memory, which the page keeps when Python has run. */
+export function memoryStoreOf(site: URL): string {
+  return `${storeOf(site)} memory`;
 }
 
 /** The file of the site that `address` names, whatever its query, or null if it is none. */

@@ -1,5 +1,5 @@
 // Keeps the site for reading offline, by the service worker, and says so in the footer.
-import { storeOf, type ToPage, type ToWorker } from "./offline-protocol";
+import { memoryStoreOf, storeOf, type ToPage, type ToWorker } from "./offline-protocol";
 import { SITE } from "./plan";
 
 const WORKER = new URL("service-worker.js", SITE);
@@ -85,6 +85,7 @@ async function forget(): Promise<void> {
   registration = undefined;
   share = 0;
   await caches.delete(storeOf(SITE));
+  await caches.delete(memoryStoreOf(SITE));
 }
 
 // --- what the reader has said
