@@ -330,7 +330,7 @@ ANSWERS = [
 def test_a_table_has_a_row_an_answer():
     written = tables(ANSWERS)
     assert written["a sink"].splitlines() == [
-        "| a sink | |",
+        "| a sink | libraries |",
         "|---|---|",
         "| 0 | attention_ref, B (documented) |",
         "| 1 | A |",
