@@ -18,8 +18,7 @@ export NO_MKDOCS_2_WARNING := 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-peers test-pages test-models test-browser site zip web lint bench page clean setup
-.PHONY: help serve test test-peers test-pages test-models test-browser site web lint bench mutate page clean setup
+.PHONY: help serve test test-peers test-pages test-models test-browser site zip web lint bench mutate page clean setup
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile

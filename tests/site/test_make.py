@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 def project(tmp_path: Path) -> Path:
     """What `make page` reads and writes."""
-    for folder in ("docs/learn", "tests/pages", "src/attention_ref"):
+    for folder in ("docs/learn", "tests/pages", "tests/mutation", "src/attention_ref"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     tests = ("tests/conftest.py", "tests/test_exercises.py")
     for file in ("mkdocs.yml", "pyproject.toml", "conftest.py", "docs/ruff.toml", *tests):
