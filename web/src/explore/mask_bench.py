@@ -403,7 +403,7 @@ def _jax_words(words: dict[str, Any], bench: Bench) -> list[Call]:
     if "window" in words:
         arguments.append(f"local_window_size={words['window']}")
     if "length" in words:
-        arguments.append(f"key_value_seq_lengths=jnp.array([{words['length'][0]}])")
+        arguments.append(f'key_value_seq_lengths=jnp.array([{words["length"][0]}], "int32")')
     return [Call(arguments)]
 
 
