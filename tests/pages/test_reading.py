@@ -10,6 +10,7 @@ from markdown.extensions.toc import slugify
 
 from pages.model import Page
 from pages.parse import parse, parse_file
+from pages.prose import blank, unfenced
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = ROOT / "docs" / "reference" / "glossary.md"
@@ -63,13 +64,7 @@ def terms(text: str) -> list[Term]:
 
 def prose(page: Page) -> str:
     """Return what a reader reads of a page, each character at its place; all else is blank."""
-    return UNREAD.sub(lambda unread: re.sub(r"[^\n]", " ", unread.group()), unfenced(page))
-
-
-def unfenced(page: Page) -> str:
-    fenced = {n for fence in page.fences for n in range(fence.lineno, fence.end + 1)}
-    lines = enumerate(page.lines, start=1)
-    return "\n".join(" " * len(line) if n in fenced else line for n, line in lines)
+    return blank(UNREAD, unfenced(page))
 
 
 def forms(name: str) -> str:
