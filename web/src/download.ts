@@ -2,6 +2,7 @@
 import { type Files, unpack } from "./archive";
 import { memoryStoreOf } from "./offline-protocol";
 import type { RuntimeFiles } from "./protocol";
+import { pieces } from "./stream";
 
 export interface Download {
   /** The files of the packages: what Python can import. */
@@ -89,8 +90,8 @@ function named(archive: string, files: RuntimeFiles): string {
 /** Report the bytes of `response` as they come, and leave it as it is: a copy is read. */
 async function count(response: Response, report: (bytes: number) => void): Promise<void> {
   let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.byteLength;
+  for await (const piece of response.body ? pieces(response.body) : []) {
+    bytes += piece.byteLength;
     report(bytes);
   }
 }

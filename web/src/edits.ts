@@ -1,4 +1,5 @@
 // The reader's edits: kept on their own machine, and sent along in a link.
+import { pieces } from "./stream";
 
 /** The code of the edited blocks of a page, by their number. */
 export type Edits = ReadonlyMap<number, string>;
@@ -96,8 +97,8 @@ export async function fromFragment(fragment: string, count: number): Promise<Edi
 async function bounded(stream: ReadableStream<Uint8Array>): Promise<string> {
   const decoder = new TextDecoder();
   let text = "";
-  for await (const chunk of stream) {
-    text += decoder.decode(chunk, { stream: true });
+  for await (const piece of pieces(stream)) {
+    text += decoder.decode(piece, { stream: true });
     if (text.length > LONGEST) throw new Error("too long");
   }
   return text + decoder.decode();
