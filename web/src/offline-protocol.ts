@@ -5,10 +5,14 @@ export type ToWorker =
   | { readonly kind: "keep" }
   | { readonly kind: "take over"; readonly evenBesideOthers: boolean };
 
-/** So much is kept; or another version has taken over, and the page is of the one before. */
+/**
+ * So much is kept; or another version has taken over, and the page is of the one before; or the
+ * version that waits is in use all the same, and its worker alone waits.
+ */
 export type ToPage =
   | { readonly kind: "kept"; readonly bytes: number; readonly total: number }
-  | { readonly kind: "replaced" };
+  | { readonly kind: "replaced" }
+  | { readonly kind: "in use" };
 
 /** The name of the store: a host may have several such sites, each in a folder of its own. */
 export function storeOf(site: URL): string {

@@ -6,6 +6,8 @@ const WORKER = new URL("service-worker.js", SITE);
 const CHOICE = "offline"; // in localStorage: "yes" or "no", once the reader has said so
 
 let registration: ServiceWorkerRegistration | undefined;
+/** The worker that waits, if the version in use is its own. */
+let inUse: MessageEventSource | null = null;
 /** How much of the site is kept, of 1. */
 let share = 0;
 let started: Promise<void> | undefined;
@@ -30,10 +32,11 @@ async function existing(): Promise<ServiceWorkerRegistration | undefined> {
   return found?.scope === SITE.href ? found : undefined; // not that of a folder above
 }
 
+// From the start: what is said to a page that is loading is delivered once, when it has loaded.
+navigator.serviceWorker?.addEventListener("message", hear);
+
 async function listen(): Promise<void> {
-  const { serviceWorker } = navigator;
-  serviceWorker.addEventListener("message", (event) => hear(event.data as ToPage));
-  serviceWorker.addEventListener("controllerchange", () => wanted() && void keep());
+  navigator.serviceWorker.addEventListener("controllerchange", () => wanted() && void keep());
   if (choice() !== "no") await start();
 }
 
@@ -46,16 +49,17 @@ async function start(): Promise<void> {
   } catch {
     return; // no connection, or a browser that allows none here
   }
-  registration.addEventListener("updatefound", () => {
-    registration?.installing?.addEventListener("statechange", show);
-  });
+  const follow = () => registration?.installing?.addEventListener("statechange", show);
+  follow(); // another page may have found it
+  registration.addEventListener("updatefound", follow);
   void forgetIfGone(registration);
   await navigator.serviceWorker.ready;
 }
 
-function hear(said: ToPage): void {
-  if (said.kind === "replaced") location.reload();
-  else share = said.bytes / said.total;
+function hear({ data, source }: MessageEvent<ToPage>): void {
+  if (data.kind === "replaced") location.reload();
+  else if (data.kind === "in use") inUse = source;
+  else share = data.bytes / data.total;
   show();
 }
 
@@ -114,37 +118,44 @@ function wanted(): boolean {
 // --- the line in the footer
 
 function show(): void {
-  const line = document.querySelector(".site-offline");
-  if (!line) return;
   const waiting = registration?.waiting;
-  if (waiting) {
-    const takeOver = () => ask(waiting, { kind: "take over", evenBesideOthers: true });
-    line.replaceChildren("A newer version of this site is here. ", button("Load it", takeOver));
+  if (waiting && waiting !== inUse) {
+    say("A newer version of this site is here. ", "Load it", loadNewer);
   } else if (share === 1) {
-    const remove = async () => {
+    say("This site is kept for reading offline. ", "Remove it", async () => {
       choose("no");
       await forget();
       show();
-    };
-    line.replaceChildren("This site is kept for reading offline. ", button("Remove it", remove));
+    });
   } else if (share > 0) {
-    line.replaceChildren(`${Math.floor(100 * share)} % of this site is kept for reading offline.`);
+    say(`${Math.floor(100 * share)} % of this site is kept for reading offline.`);
   } else if (!wanted()) {
-    const accept = async () => {
+    say("", "Keep this site for reading offline", async () => {
       choose("yes");
       await start();
       await keep();
-    };
-    line.replaceChildren(button("Keep this site for reading offline", accept));
+    });
   } else {
-    line.replaceChildren();
+    say("");
   }
 }
 
-function button(label: string, act: () => unknown): HTMLButtonElement {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = label;
-  made.addEventListener("click", () => void act());
-  return made;
+/** The version that waits now: a still newer one may have come since the button did. */
+function loadNewer(): void {
+  if (registration?.waiting)
+    ask(registration.waiting, { kind: "take over", evenBesideOthers: true });
+  else location.reload();
+}
+
+/** Put `text` and a button into the line; those that stand there stay, with a press half done. */
+function say(text: string, label = "", act: () => unknown = () => {}): void {
+  const line = document.querySelector(".site-offline");
+  if (!line || line.textContent === text + label) return;
+  line.replaceChildren(text);
+  if (!label) return;
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = label;
+  button.addEventListener("click", () => void act());
+  line.append(button);
 }

@@ -4,6 +4,10 @@
 // has another script, and a browser that sees another script starts the new version beside the old
 // one. While a version is not whole, every answer comes from the network, and what passes is kept.
 // Once it is whole, every answer comes from the device, until a newer version takes its place.
+//
+// It takes it in the store, where it removes the files of the version before. A browser lets an old
+// worker go when it likes: when no page asks it for anything, or half a minute after one did. So the
+// old worker stays until its pages are closed, and answers with the newer version's files.
 import { fileOf, storeOf, type ToPage, type ToWorker } from "./offline-protocol";
 
 /** All that the site holds, in the order in which it is fetched: its digest (sha256) and bytes. */
@@ -67,6 +71,11 @@ function kept(key: string): Promise<Response | undefined> {
   return caches.match(key, { cacheName: STORE });
 }
 
+/** The file of this name, of whatever version is in the store. */
+function keptByName(name: string): Promise<Response | undefined> {
+  return caches.match(new URL(name, SITE), { cacheName: STORE, ignoreSearch: true });
+}
+
 async function state(): Promise<string> {
   return (await kept(await ownState))?.text() ?? "";
 }
@@ -79,11 +88,10 @@ async function setState(text: "whole" | "changed"): Promise<void> {
 /** Tell whether another version is whole: readers may have its pages open. */
 async function anotherIsWhole(): Promise<boolean> {
   const store = await caches.open(STORE);
-  for (const request of await store.keys()) {
-    if (!request.url.includes(STATE) || request.url === (await ownState)) continue;
-    if ((await (await store.match(request))?.text()) === "whole") return true;
-  }
-  return false;
+  const own = await ownState;
+  const others = (await store.keys(SITE, { ignoreSearch: true })).filter(({ url }) => url !== own);
+  const states = await Promise.all(others.map(async (one) => (await store.match(one))?.text()));
+  return states.includes("whole");
 }
 
 // --- the life of a version
@@ -102,11 +110,17 @@ function savesData(): boolean {
 }
 
 async function activate(): Promise<void> {
+  await takePlace();
+  await scope.clients.claim();
+}
+
+/** Remove from the store what is not of this version; pages of one that was whole load again. */
+async function takePlace(): Promise<void> {
   const replaces = await anotherIsWhole();
   const store = await caches.open(STORE);
   const own = new Set([...keys.values(), await ownState]);
-  for (const request of await store.keys()) if (!own.has(request.url)) await store.delete(request);
-  await scope.clients.claim();
+  const others = (await store.keys()).filter(({ url }) => !own.has(url));
+  await Promise.all(others.map((request) => store.delete(request)));
   if (replaces) await tell({ kind: "replaced" });
 }
 
@@ -123,8 +137,11 @@ async function windows(): Promise<Client[]> {
 scope.addEventListener("message", (event) => event.waitUntil(hear(event.data)));
 
 async function hear(asked: ToWorker): Promise<void> {
-  if (asked.kind === "keep") await keepAll();
-  else if (asked.evenBesideOthers || (await isLastPage())) await scope.skipWaiting();
+  if (asked.kind === "keep") return keepAll();
+  if (!(await anotherIsWhole())) return tell({ kind: "in use" });
+  if (!asked.evenBesideOthers && !(await isLastPage())) return;
+  // Where data is saved, this version is not whole, and the one before has nothing to answer with.
+  await ((await state()) === "whole" ? takePlace() : scope.skipWaiting());
 }
 
 /** Tell whether one page is open: that before it may take a moment to go. */
@@ -144,6 +161,9 @@ let filling: Promise<void> | undefined;
 async function keepAll(): Promise<void> {
   const before = await state();
   if (before === "changed") return;
+  if (before === "whole" || (await anotherIsWhole())) {
+    return tell({ kind: "kept", bytes: 1, total: 1 });
+  }
   filling ??= fill((bytes, total) => void tell({ kind: "kept", bytes, total }));
   try {
     await filling;
@@ -215,12 +235,21 @@ scope.addEventListener("fetch", (event) => {
   if (name === null) return;
   const file = files.get(name);
   if (file) event.respondWith(answer(event, name, file[0]));
-  else if (request.mode === "navigate") event.respondWith(unknown(request, name));
+  else if (replaced || request.mode === "navigate") event.respondWith(unknown(request, name));
 });
+
+/** Whether another version has taken the place of this one, as far as this worker has noticed. */
+let replaced = false;
+
+async function noticeIfReplaced(now: string): Promise<boolean> {
+  replaced = now === "" && (await anotherIsWhole());
+  return replaced;
+}
 
 async function answer(event: FetchEvent, name: string, digest: string): Promise<Response> {
   const now = await state();
   if (now === "changed") return fetch(event.request);
+  if (await noticeIfReplaced(now)) return (await keptByName(name)) ?? fetch(event.request);
   const key = keyOf(name, digest);
   const page = name.endsWith(".html");
   if (now === "whole" || !page) {
@@ -251,8 +280,12 @@ async function keep(key: string, digest: string, response: Response): Promise<vo
   else if (await caches.has(STORE)) await (await caches.open(STORE)).put(key, copy);
 }
 
-/** A page that this version has not: perhaps the server has it. */
+/** A file that this version has not: perhaps the one after it has, or the server. */
 async function unknown(request: Request, name: string): Promise<Response> {
+  if (await noticeIfReplaced(await state())) {
+    const response = await keptByName(name);
+    if (response) return response;
+  }
   try {
     return await fetch(request);
   } catch (error) {
@@ -261,7 +294,7 @@ async function unknown(request: Request, name: string): Promise<Response> {
       url.pathname += "/";
       return Response.redirect(url.href);
     }
-    const page = await kept(keys.get("404.html") ?? "");
+    const page = request.mode === "navigate" && (await keptByName("404.html"));
     if (!page) throw error;
     return new Response(page.body, { status: 404, headers: page.headers });
   }
