@@ -12,6 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention as torch_attention
 
 from attention_ref import (
     alibi_bias,
+    attention_backward,
     attention_stages,
     causal_mask,
     document_mask,
@@ -245,6 +246,62 @@ def test_what_is_masked_changes_no_bit(library, seed, bad):
     for clean, found in zip(*results, strict=True):
         assert np.isfinite(library.numpy(clean)).all()
         np.testing.assert_array_equal(library.numpy(found), library.numpy(clean))
+
+
+def spoil_gradient(seed, gradient):
+    """Put NaN and inf into the gradient of a query that sees nothing, and of some that see."""
+    rng = np.random.default_rng(seed)
+    gradient[0, 0, 1, 2] = rng.choice([np.nan, np.inf])
+    for _ in range(3):
+        place = tuple(rng.integers(length) for length in gradient.shape)
+        gradient[place] = rng.choice([np.nan, np.inf, -np.inf])
+
+
+@given(seed=seeds, q_tile=sizes, kv_tile=sizes, names=every_choice, spoiled=st.booleans())
+def test_a_bad_gradient_goes_where_that_of_the_whole_goes(
+    library, seed, q_tile, kv_tile, names, spoiled
+):
+    inputs, options = draw_inputs(seed), chosen(draw_options(seed), names)
+    (gradient,) = draw(seed + 2, (*SHAPE[:3], D_V))
+    spoil_gradient(seed, gradient)
+    if spoiled:
+        spoil(*inputs)
+    arrays = {n: library.array(x) if np.ndim(x) else x for n, x in options.items()}
+    gradient, *inputs = map(library.array, (gradient, *inputs))
+    tiles = {"q_tile": q_tile, "kv_tile": kv_tile}
+    with np.errstate(invalid="ignore"):
+        part = flash_attention(*inputs, **arrays, **tiles)
+        found = flash_attention_backward(gradient, *inputs, *part, **arrays, **tiles)
+        whole = attention_backward(gradient, *inputs, **arrays)
+    for name, got in found._asdict().items():
+        if got is not None:
+            expected = library.numpy(getattr(whole, name))
+            np.testing.assert_allclose(library.numpy(got), expected, **CLOSE, err_msg=name)
+
+
+@given(seed=seeds, tile=sizes)
+def test_a_bad_gradient_reaches_what_autograd_gives_each_query_alone(seed, tile):
+    query, key, value = (torch.asarray(x[0, 0]) for x in draw_inputs(seed))
+    mask = torch.asarray(draw_options(seed)["mask"][0, 0])
+    (gradient,) = draw(seed + 2, (*SHAPE[:3], D_V))
+    spoil_gradient(seed, gradient)
+    gradient = torch.asarray(gradient[0, 0])
+    part = flash_attention(query, key, value, mask=mask)
+    tiles = {"q_tile": tile, "kv_tile": tile}
+    found = flash_attention_backward(gradient, query, key, value, *part, mask=mask, **tiles)
+    expected = [torch.zeros_like(x) for x in (query, key, value)]
+    for i, seen in enumerate(mask):
+        if not seen.any():
+            continue
+        q, k, v = (x.clone().requires_grad_() for x in (query[i : i + 1], key[seen], value[seen]))
+        output = torch.softmax(q @ k.mT / D_K**0.5, -1) @ v
+        by_row = torch.autograd.grad(output, (q, k, v), gradient[i : i + 1])
+        for whole, where, own in zip(expected, (slice(i, i + 1), seen, seen), by_row, strict=True):
+            whole[where] += own
+    for got, exact in zip(found, expected, strict=False):
+        assert (got.isfinite() == exact.isfinite()).all()
+        finite = exact.isfinite()
+        torch.testing.assert_close(got[finite], exact[finite], **CLOSE)
 
 
 def test_nothing_to_see_gives_zero(library):

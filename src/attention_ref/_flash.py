@@ -14,7 +14,7 @@ from attention_ref._checks import (
     require_shape,
 )
 from attention_ref._like import sum_to
-from attention_ref._scaled_dot_product import attention_stages
+from attention_ref._scaled_dot_product import attention_stages, isolated_average
 from attention_ref._softmax import all_finite
 from attention_ref._tiles import Tile, assemble, cuts, prepare_tiles
 
@@ -210,9 +210,13 @@ def flash_attention_backward(
     \Delta_i$.
 
     Where the keys are split, pass each part with the output and log-sum-exp of the whole: the
-    gradients of the query then add up, and those of the keys are whole. A row that may see
-    nothing, or whose weights are NaN, adds zero to every gradient. The gradient of a bias is as
-    large as the scores, and is not computed.
+    gradients of the query then add up, and those of the keys are whole. The gradient of a bias is
+    as large as the scores, and is not computed.
+
+    A row that may see nothing, or whose weights are NaN, adds zero to every gradient. An inf or NaN
+    in `gradient` reaches what its query may see and nothing else, as in `attention_backward`.
+    PyTorch, differentiating the forward pass itself, hands it to the value of every key, as 0 *
+    NaN is NaN.
 
     Args:
         gradient: The gradient of the loss by the output. `(*batch, q_len, d_v)`
@@ -264,6 +268,8 @@ def flash_attention_backward(
     finite = xp.isfinite(output)
     slopes = xp.where(finite, xp.astype(gradient, values.dtype), 0.0)
     deltas = xp.sum(slopes * xp.where(finite, xp.astype(output, values.dtype), 0.0), axis=-1)
+    # Where G is not finite, the gradient of each score that its row sees is NaN.
+    deltas = xp.where(xp.isfinite(deltas), deltas, xp.nan)
     alive = xp.isfinite(logsumexp)
     logarithms = xp.where(alive, xp.astype(logsumexp, values.dtype), xp.inf)  # weights of zero
 
@@ -280,13 +286,15 @@ def flash_attention_backward(
                 if tile is None:
                     continue
                 scores, cap_slope = tile
-                living = alive[*item, rows][:, None]
-                powers = xp.exp(
-                    xp.where(living, scores, -xp.inf) - logarithms[*item, rows][:, None]
+                scores = xp.where(alive[*item, rows][:, None], scores, -xp.inf)
+                visible = scores != -xp.inf
+                powers = xp.exp(scores - logarithms[*item, rows][:, None])
+                d_value[-1] = d_value[-1] + isolated_average(
+                    xp, xp.matrix_transpose(powers), g[rows, :], xp.matrix_transpose(visible)
                 )
-                d_value[-1] = d_value[-1] + xp.matrix_transpose(powers) @ g[rows, :]
                 d_weights = g[rows, :] @ xp.matrix_transpose(v[columns, :])
                 d_scores = powers * (d_weights - deltas[*item, rows][:, None]) * cap_slope
+                d_scores = xp.where(visible, d_scores, 0.0)
                 d_query[i] = d_query[i] + d_scores @ k[columns, :]
                 d_key[-1] = d_key[-1] + xp.matrix_transpose(d_scores) @ q[rows, :]
         return tuple(
@@ -299,8 +307,12 @@ def flash_attention_backward(
     d_query, d_key, d_value = assemble(xp, query, places, map_blocks(differentiate, places), forms)
     d_sink = None
     if sink is not None:
-        powers = xp.exp(xp.where(alive, tiles.sink[..., None], -xp.inf) - logarithms)
-        d_sink = sum_to(xp, -xp.sum(powers * deltas, axis=-1), sink)
+        # A row that sees nothing is zero whatever the sink. If NaN reached its gradient, that of
+        # its query is zero all the same.
+        touched = alive & (xp.isfinite(deltas) | xp.any(xp.isnan(d_query), axis=-1))
+        logits = xp.where(touched, tiles.sink[..., None], -xp.inf)
+        worth = xp.where(logits == -xp.inf, 0.0, xp.exp(logits - logarithms) * deltas)
+        d_sink = sum_to(xp, -xp.sum(worth, axis=-1), sink)
     return FlashGradients(
         xp.astype(d_query * tiles.scale, query.dtype),
         xp.astype(d_key * tiles.scale, key.dtype),
