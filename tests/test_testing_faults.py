@@ -1,11 +1,13 @@
 """Faults planted in attention functions, each of which the kit must call by its name."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from attention_ref.testing import check_attention
+from attention_ref.testing._cases import CASES
 from attention_ref.testing._faults import FAULTS
 from attention_ref.testing._gradient_faults import GRADIENT_FAULTS
 
@@ -252,14 +254,19 @@ def ours(fault=None):  # noqa: PLR0915  # one branch a fault
         "dead rows NaN",
         "dead rows mean",
         "-1e9 for -inf",
-        "softcap after mask",
         "mask added",
         "scores multiplied by mask",
-        "sink in the numerator",
         "no maximum subtracted",
     }
     axis_faults = {"softmax over queries", "softmax over heads", "softmax over batch"}
     return attend
+
+
+# The kit's own numbers, and two other draws. With 48 seeds each fault was named first every time.
+@pytest.fixture(params=[0, 1, 2], ids="seed {}".format)
+def seed(monkeypatch, request):
+    cases = tuple(replace(case, seed=request.param) for case in CASES)
+    monkeypatch.setattr("attention_ref.testing._check.CASES", cases)
 
 
 def names(report):
@@ -273,6 +280,7 @@ def test_no_diagnosis_for_a_right_function():
     assert report.snippet == ""
 
 
+@pytest.mark.usefixtures("seed")
 @pytest.mark.parametrize("fault", OURS)
 def test_a_planted_fault_is_named_first(fault):
     if "half" in fault or fault == "output dtype":
@@ -296,6 +304,7 @@ def rolled_and_unguarded(query, key, value, mask=None):
     return ours("dead rows NaN")(query, key, value, mask=mask)
 
 
+@pytest.mark.usefixtures("seed")
 @pytest.mark.parametrize(
     ("function", "features", "faults"),
     [
@@ -396,11 +405,22 @@ def flash(fault=None):
     return attend
 
 
+@pytest.mark.usefixtures("seed")
 @pytest.mark.parametrize("fault", POSITIONS)
 def test_a_planted_fault_of_position_or_layout_is_named_first(fault):
     report = check_attention(flash(fault), "flash_attn", dtype="float32")
     assert not report.ok
     assert names(report)[0] == fault, report
+
+
+@pytest.mark.usefixtures("seed")
+@pytest.mark.parametrize(
+    "fault",
+    ["causal sees the future", "causal hides itself", "causal inverted", "view for transpose"],
+)
+def test_beside_a_window_or_shared_heads_it_is_still_the_same_fault(fault):
+    report = check_attention(flash(fault), "flash_attn", dtype="float32")
+    assert names(report) == [fault], report
 
 
 def test_no_diagnosis_for_a_right_function_in_the_signature_of_flash_attention():

@@ -109,10 +109,6 @@ def _window(left: int, right: int) -> Change:
     return change
 
 
-def _shift(by: int) -> Change:
-    return lambda p: replace(p, start=(p.start or 0) + by)
-
-
 def _other_corner(p: Problem) -> Problem:
     return replace(p, start=p.shape[3] - p.shape[2] if p.start == 0 else 0)
 
@@ -122,6 +118,11 @@ def _dead(answer: str) -> Change:
 
 
 # Steps done in another way.
+
+
+def _causal(sees: Callable[[Array], Array]) -> Step:
+    """Hide by how far a key lies ahead in another way; a window stays what it is."""
+    return lambda p: replace(p, causal=False).allowed() & sees(p.ahead())
 
 
 def _heads(changed: Callable[[Array, int], Array]) -> Step:
@@ -138,8 +139,9 @@ def _roles(*order: int) -> Step:
 
 
 def _viewed(p: Problem) -> tuple[Array, ...]:
-    # (batch, length, heads, d) read as (batch, heads, length, d).
-    return tuple(x.swapaxes(1, 2).reshape(x.shape) for x in inputs(p))
+    # (batch, length, heads, d) read as (batch, heads, length, d), before heads are shared.
+    query, key, value = (x.swapaxes(1, 2).reshape(x.shape) for x in (p.query, p.key, p.value))
+    return inputs(replace(p, query=query, key=key, value=value))
 
 
 def _viewed_back(p: Problem, o: Array) -> Array:
@@ -319,11 +321,11 @@ FAULTS = (
           "bottom-right differ where q_len and kv_len do", change=_other_corner,
           applies=_has("causal")),
     Fault("causal sees the future", "the causal mask is shifted by one: a query sees the next "
-          "key", change=_shift(1), applies=_has("causal")),
+          "key", {"allowed": _causal(lambda ahead: ahead <= 1)}, applies=_has("causal")),
     Fault("causal hides itself", "the causal mask is shifted by one: a query cannot see itself",
-          change=_shift(-1), applies=_has("causal")),
+          {"allowed": _causal(lambda ahead: ahead < 0)}, applies=_has("causal")),
     Fault("causal inverted", "the causal mask is inverted: only the future is seen",
-          {"allowed": lambda p: ~p.placed() & np.ones(p.shape, bool)}, applies=_has("causal")),
+          {"allowed": _causal(lambda ahead: ahead > 0)}, applies=_has("causal")),
     Fault("window ignored", "the window is ignored",
           change=lambda p: replace(p, window=None), applies=_has("window")),
     Fault("window left one wider", "the window is one key wider on the left",

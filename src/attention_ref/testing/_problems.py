@@ -238,8 +238,8 @@ def _draw_mask(case: Case, rng: Any) -> np.ndarray | None:
     mask: np.ndarray = rng.random(shapes[case.mask]) < 0.5
     if case.special in ("key", "value"):
         mask[..., -1] = False
-    # Each query sees a key, and not the same one.
-    seen = np.arange(q_len) % max(kv_len - 1, 1)
+    # Each query sees a key, through a window too: the one at its own place, but for the last.
+    seen = np.minimum(np.arange(q_len), max(kv_len - 2, 0))
     if case.special == "far":
         mask[:] = False
     mask[..., np.arange(q_len), seen] = True
