@@ -3,11 +3,14 @@
 import doctest
 import importlib
 import inspect
+import math
 import re
 
 import array_api_compat
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attention_ref import interop
 from attention_ref.interop.__main__ import LIBRARIES, tables, updated
@@ -119,6 +122,66 @@ def test_what_a_window_is(library, name, options, left, right, first):
     added = np.where((ahead >= -left) & (ahead <= right), 0.0, NEGATIVE)
     expected = by_hand(*arrays, added)
     np.testing.assert_allclose(call(library, name, arrays, **options), expected, rtol=1e-12)
+
+
+def as_flash_attention(q, k, v, scale, causal, window, softcap, slopes):
+    """Say again, one score at a time, what FlashAttention's own tests take for right.
+
+    That is `attention_ref` and `construct_local_mask` of its repository's hopper/test_util.py at
+    c082294; for ALiBi, which has another form where it is causal, csrc/flash_attn/src/mask.h at
+    04da83f. A window of -1 on one side alone is open there, as csrc/flash_attn/flash_api.cpp has
+    it at 00979f5; `construct_local_mask` was never asked for one on the right.
+    """
+    batch, q_len, heads, width = q.shape
+    kv_len, group = k.shape[1], heads // k.shape[2]
+    left, right = window
+    right = 0 if causal else right
+    output = np.zeros(q.shape)
+    for b, h, i in np.ndindex(batch, heads, q_len):
+        place, powers = i + kv_len - q_len, {}
+        for j in range(kv_len):
+            if 0 <= left < place - j or 0 <= right < j - place:
+                continue
+            products = zip(q[b, i, h].tolist(), k[b, j, h // group].tolist(), strict=True)
+            score = math.fsum(x * y for x, y in products) * (scale or 1 / math.sqrt(width))
+            score = softcap * math.tanh(score / softcap) if softcap else score
+            if slopes is not None:
+                slope = slopes[h] if slopes.ndim == 1 else slopes[b, h]
+                score += slope * (j if causal else -abs(place - j))
+            powers[j] = math.exp(score)
+        for j, power in powers.items():  # none for a query that sees no key, which keeps its zeros
+            output[b, i, h] += power / math.fsum(powers.values()) * v[b, j, h // group]
+    return output
+
+
+@settings(max_examples=50)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    lengths=st.sampled_from([(5, 7), (7, 3), (1, 5), (5, 5), (3, 1)]),
+    kv_heads=st.sampled_from([1, 3]),
+    scale=st.sampled_from([None, 0.3]),
+    causal=st.booleans(),
+    sides=st.tuples(st.integers(-1, 6), st.integers(-1, 6)),
+    softcap=st.sampled_from([0.0, 1.5]),
+    slopes=st.sampled_from([None, (3,), (2, 3)]),
+)
+def test_flash_attention_is_what_its_own_tests_compare_it_with(
+    library, seed, lengths, kv_heads, scale, causal, sides, softcap, slopes
+):
+    q_len, kv_len = lengths
+    q, k = draw(seed, 2, q_len, 3, D), draw(seed + 1, 2, kv_len, kv_heads, D)
+    v = draw(seed + 2, 2, kv_len, kv_heads, D)
+    slopes = None if slopes is None else np.abs(draw(seed + 3, *slopes))
+    expected = as_flash_attention(q, k, v, scale, causal, sides, softcap, slopes)
+    found = interop.flash_attn.flash_attn_func(
+        *map(library.array, (q, k, v)),
+        softmax_scale=scale,
+        causal=causal,
+        window_size=sides,
+        softcap=softcap,
+        alibi_slopes=None if slopes is None else library.array(slopes),
+    )
+    np.testing.assert_allclose(library.numpy(found), expected, rtol=1e-10, atol=1e-12)
 
 
 MASK = np.random.default_rng(4).random((Q_LEN, KV_LEN)) < 0.5

@@ -25,8 +25,11 @@ def flash_attn_func(
     r"""Answer as `flash_attn.flash_attn_func` is documented to, from 2.6 on.
 
     The length stands before the heads, there is no mask, and causal, windows and ALiBi are
-    bottom-right: the last query stands at the last key. A query that may see nothing gets 0.
-    FlashAttention takes float16 and bfloat16 alone; this function takes every float.
+    bottom-right: the last query stands at the last key. A query that may see nothing gets 0. That
+    its own tests compare it with the same is held here by a test, its kernels not being run.
+    FlashAttention takes float16 and bfloat16 alone; this function takes every float. One thing its
+    code does otherwise than it says: beside more queries than keys, it takes a right side of
+    `kv_len` or more for -1.
 
     Args:
         q: `(batch, q_len, heads, d)`
@@ -61,7 +64,9 @@ def flash_attn_func(
         array([2., 6.])
 
     References:
-        Dao 2024 (FlashAttention-2).
+        Dao 2024 (FlashAttention-2). Dao-AILab/flash-attention: `attention_ref` and
+        `construct_local_mask` in hopper/test_util.py at c082294, csrc/flash_attn/src/mask.h at
+        04da83f, csrc/flash_attn/flash_api.cpp at 00979f5.
     """
     xp = array_namespace(q=q, k=k, v=v, alibi_slopes=alibi_slopes)
     require_dtype_of("q", q, k=k, v=v)
