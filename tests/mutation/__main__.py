@@ -1,4 +1,4 @@
-"""Plant faults in every module of the package, and ask the pages, then the tests.
+"""Plant faults in every module of the package, and ask its tests, the pages, then all tests.
 
 `make mutate`, or `make mutate MODULE=_softmax`. What a fault came to is kept in .cache/mutation, so
 that a run that was stopped goes on where it was, and one after a change judges again what the
@@ -144,15 +144,15 @@ class Run:
         if not faults:
             return
         left = {id(mutant): (mutants, mutant) for mutants, mutant in faults}
-        for mutant, witness in judged_by_pages(faults, self._exhibits(), self._workers):
-            if witness is not None:
-                del left[id(mutant)]
-                yield mutant, witness
-        # Its own tests are asked before all those that happen to use it.
         own = {path for mutants, _ in left.values() for path in own_files(mutants.module)}
-        for files in (sorted(own), [path for path in FILES if path not in own]):
-            faults = list(left.values())
-            for mutant, witness in judged_by_tests(faults, self._evidence(files), self._workers):
+        # Its own tests are the quickest, and notice most.
+        for judges in (sorted(own), None, [path for path in FILES if path not in own]):
+            waiting = list(left.values())
+            if judges is None:
+                answers = judged_by_pages(waiting, self._exhibits(), self._workers)
+            else:
+                answers = judged_by_tests(waiting, self._evidence(judges), self._workers)
+            for mutant, witness in answers:
                 if witness is not None:
                     del left[id(mutant)]
                     yield mutant, witness

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import importlib
 import os
 import pickle
@@ -11,15 +12,24 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, BinaryIO
 
 from mutation.lists import PACKAGE, ROOT
 from mutation.mutants import Mutant, Mutants
-from mutation.plant import Witness, forked, limit, module_name, plant
+from mutation.plant import (
+    Witness,
+    forked,
+    in_one_process,
+    limit,
+    module_name,
+    plant,
+    reached,
+    swap,
+)
 from pages.check import PageError, check
 from pages.model import Block, Page
 from pages.parse import parse_file
@@ -37,6 +47,9 @@ class Exhibit:
     after: tuple[str, ...] = ()  # the exhibits whose blocks this one runs again
     seconds: float = 0.0
     lines: set[Line] = field(default_factory=set)
+
+
+Case = tuple[Mutants, Mutant, list[Exhibit]]
 
 
 def exhibits(root: Path) -> list[Exhibit]:
@@ -133,10 +146,10 @@ def _report(stream: BinaryIO, shown: list[Exhibit]) -> None:
     importlib.import_module(PACKAGE.name)
     results = []
     for exhibit in shown:
-        start = time.perf_counter()
+        start = time.process_time()
         with Trace(PACKAGE) as trace:
             passed = exhibit.passes()
-        results.append((passed, time.perf_counter() - start, trace.lines))
+        results.append((passed, time.process_time() - start, trace.lines))
     pickle.dump(results, stream)
 
 
@@ -147,6 +160,7 @@ class Trace:
         self.lines: set[Line] = set()
         self._prefix = str(package) + os.sep
         self._names: dict[str, str | None] = {}
+        self._left: dict[CodeType, set[int]] = {}
 
     def __enter__(self) -> Trace:
         self._outer = sys.gettrace(), threading.gettrace()
@@ -167,16 +181,22 @@ class Trace:
         module = self._names[filename]
         if module is None:
             return None
+        code = frame.f_code
+        if code not in self._left:
+            self._left[code] = {line for *_, line in code.co_lines() if line}
+        left = self._left[code]
 
         def line(frame: FrameType, event: str, argument: object) -> Any:
+            left.discard(frame.f_lineno)
             self.lines.add((module, frame.f_lineno))
-            return line
+            frame.f_trace_lines = bool(left)  # what has all been seen runs on unwatched
+            return line if left else None
 
         return line(frame, event, argument)
 
 
 def judged(
-    cases: Iterable[tuple[Mutants, Mutant]], shown: list[Exhibit], workers: int
+    cases: list[tuple[Mutants, Mutant]], shown: list[Exhibit], workers: int
 ) -> Iterator[tuple[Mutant, str | None]]:
     """Yield each fault with the exhibit that notices it, or None."""
     seconds = {exhibit.name: exhibit.seconds for exhibit in shown}
@@ -184,19 +204,13 @@ def judged(
         exhibit.name: exhibit.seconds + sum(seconds.get(name, 0) for name in exhibit.after)
         for exhibit in shown
     }
+    asked = [
+        (mutants, mutant, sorted(_jury(mutant, shown), key=lambda one: costs[one.name]))
+        for mutants, mutant in cases
+    ]
+    early = imported()
 
-    def unnoticed(case: tuple[Mutants, Mutant], witness: Witness) -> bool:
-        mutants, mutant = case
-        jury = sorted(_jury(mutant, shown), key=lambda one: costs[one.name])
-        if not jury:
-            return True
-        witness.note(f"importing {PACKAGE.name}")
-        plant(mutants, mutant)
-        limit(1)
-        try:
-            importlib.import_module(PACKAGE.name)
-        except Exception:
-            return False
+    def passes(jury: list[Exhibit], witness: Witness) -> bool:
         for exhibit in jury:
             witness.note(exhibit.name)
             limit(costs[exhibit.name])
@@ -204,8 +218,57 @@ def judged(
                 return False
         return True
 
-    for (_, mutant), witness in forked(cases, unnoticed, workers):
+    def swapping(numbered: tuple[int, Case], witness: Witness) -> bool:
+        _, (mutants, mutant, jury) = numbered
+        swap(mutants, mutant)
+        return passes(jury, witness)
+
+    def importing(case: Case, witness: Witness) -> bool:
+        mutants, mutant, jury = case
+        witness.note(f"importing {PACKAGE.name}")
+        plant(mutants, mutant)
+        limit(1)
+        try:
+            importlib.import_module(PACKAGE.name)
+        except Exception:
+            return False
+        return passes(jury, witness)
+
+    def serve(tell: Callable[[int, str | None], None]) -> bool:
+        import_package()
+        numbered = list(enumerate(asked))
+        for (index, _), witness in forked(reached(numbered, early), swapping, workers):
+            tell(index, witness)
+        return True
+
+    left = {index: case for index, case in enumerate(asked) if case[2]}
+    yield from ((mutant, None) for _, mutant, jury in asked if not jury)
+    for index, witness in in_one_process(serve):
+        yield left.pop(index)[1], witness
+    for (_, mutant, _), witness in forked(left.values(), importing, workers):
         yield mutant, witness
+
+
+def import_package() -> None:
+    """Import every module of the package but those that are run as programs."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.stem != "__main__":
+            name = module_name(path, PACKAGE).removesuffix("__init__").rstrip(".")
+            importlib.import_module(f"{PACKAGE.name}.{name}".rstrip("."))
+
+
+@functools.cache
+def imported() -> set[Line]:
+    """Return the lines that run when the package is imported."""
+
+    def serve(tell: Callable[[int, str | None], None]) -> bool:
+        with Trace(PACKAGE) as trace:
+            import_package()
+        for module, line in trace.lines:
+            tell(line, module)
+        return True
+
+    return {(module or "", line) for line, module in in_one_process(serve)}
 
 
 def _jury(mutant: Mutant, shown: list[Exhibit]) -> list[Exhibit]:

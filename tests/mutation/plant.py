@@ -7,6 +7,7 @@ import copy
 import functools
 import gc
 import importlib.util
+import json
 import os
 import signal
 import sys
@@ -73,6 +74,35 @@ def forked(
         yield case, name if code == _NOTICED else None
 
 
+def in_one_process(
+    serve: Callable[[Callable[[int, str | None], None]], bool],
+) -> Iterator[tuple[int, str | None]]:
+    """Yield what `serve` tells, called in a process of its own, which may fork more."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        status = 1
+        try:
+            with os.fdopen(writer, "w", encoding="utf-8") as stream:
+
+                def tell(number: int, text: str | None) -> None:
+                    stream.write(json.dumps([number, text]) + "\n")
+                    stream.flush()
+
+                status = 0 if serve(tell) else 1
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as stream:
+        for line in stream:
+            number, text = json.loads(line)
+            yield number, text
+    _, status = os.waitpid(pid, 0)
+    if status:
+        raise RuntimeError("no fault can be planted, or nobody can be asked: run pytest first")
+
+
 def _answer(case: T, unnoticed: Callable[[T, Witness], bool], witness: Witness) -> NoReturn:
     status = _NOTICED
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -87,11 +117,11 @@ def _answer(case: T, unnoticed: Callable[[T, Witness], bool], witness: Witness) 
 
 
 def limit(seconds: float) -> None:
-    """End this process unless it goes on to another limit within some ten times `seconds`.
+    """End this process unless it goes on to another limit within some five times `seconds`.
 
     These are seconds of computing, for the machine may be busy; of waiting, ten times as many.
     """
-    signal.setitimer(signal.ITIMER_PROF, 10 + 10 * seconds)
+    signal.setitimer(signal.ITIMER_PROF, 5 + 5 * seconds)
     signal.setitimer(signal.ITIMER_REAL, 100 + 100 * seconds)
 
 
@@ -120,7 +150,7 @@ def plant(mutants: Mutants, mutant: Mutant) -> None:
 def swap(mutants: Mutants, mutant: Mutant) -> None:
     """Give the functions of an imported module the code with the fault.
 
-    This takes a hundredth of the time of an import, but does not reach what ran during it.
+    This takes a hundredth of the time of an import, but reaches only what `reached` says.
     """
     mutant.plant()
     tree = ast.fix_missing_locations(mutants.tree)
@@ -133,6 +163,40 @@ def swap(mutants: Mutants, mutant: Mutant) -> None:
         new = faulty.get((code.co_qualname, code.co_firstlineno))
         if new is not None and new.co_freevars == code.co_freevars:
             function.__code__ = new
+
+
+def reached(
+    numbered: Iterable[tuple[int, tuple[Mutants, Mutant, list[Any]]]], early: set[tuple[str, int]]
+) -> list[tuple[int, tuple[Mutants, Mutant, list[Any]]]]:
+    """Return the faults that have a jury, and that `swap` reaches if those lines ran before it."""
+    lines: dict[str, tuple[set[int], set[int]]] = {}
+    found = []
+    for number, (mutants, mutant, jury) in numbered:
+        if mutants.module not in lines:
+            lines[mutants.module] = _lines(str(mutants.path))
+        inner, outer = lines[mutants.module]
+        its = set(mutant.lines)
+        late = its & outer and not its & inner and not mutant.before.startswith("def ")
+        if jury and late and early.isdisjoint((mutants.module, line) for line in its):
+            found.append((number, (mutants, mutant, jury)))
+    gc.collect()
+    gc.freeze()  # what is never looked at again is never copied to the processes forked from here
+    return found
+
+
+def _lines(path: str) -> tuple[set[int], set[int]]:
+    """Return the lines of a file's functions: of those that stand inside of others, and the rest.
+
+    Of the first only those count that are there already: a fault may ask for a variable of the
+    outer one that they do not have.
+    """
+    inner: set[int] = set()
+    outer: set[int] = set()
+    for function in functions(path):
+        code = function.__code__
+        its = {line for one in (code, *_codes(code)) for *_, line in one.co_lines() if line}
+        (inner if "<locals>" in code.co_qualname else outer).update(its)
+    return inner, outer
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

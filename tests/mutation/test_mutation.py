@@ -14,7 +14,7 @@ import mutation.__main__ as whole
 from mutation.by_pages import MODULES
 from mutation.lists import Listed, equivalent, named
 from mutation.mutants import Mutants, canonical
-from mutation.plant import forked, plant, swap
+from mutation.plant import forked, in_one_process, plant, reached, swap
 from mutation.tests_jury import Evidence, jury, own_files, source_of
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +170,46 @@ def test_a_planted_fault_runs(grow: Path, how: str) -> None:
 
 
 @FORKS
+def test_what_has_run_already_is_not_swapped(grow: Path) -> None:
+    """A fault that comes too late would change nothing, and pass for one that nobody notices."""
+    grow.write_text(
+        "def first(x):\n    return x + 1\n\n"
+        "ONE = first(0)\n\n"
+        "def outer(x, y=2):\n    def inner(z):\n        return z + x\n\n    return inner\n\n"
+        "INNER = outer(2)\n\n"
+        "def last(\n    x,\n):\n    return (\n        x + 3\n    )\n"
+    )
+    mutants = Mutants("grow_with_faults", grow)
+    cases = [(number, (mutants, one, ["somebody"])) for number, one in enumerate(mutants)]
+    nobody = [(number, (mutants, one, [])) for number, (_, one, _) in cases]
+    ran = {(mutants.module, line) for line in (1, 2, 4, 6, 7, 10, 12)}
+
+    def serve(tell) -> bool:
+        importlib.import_module("grow_with_faults")
+        assert reached(nobody, ran) == []
+        for number, (_, mutant, _) in reached(cases, ran):
+            tell(number, mutant.function)
+        return True
+
+    importlib.invalidate_caches()
+    assert {function for _, function in in_one_process(serve)} == {"last"}
+    in_last = [number for number, (_, one, _) in cases if one.function == "last"]
+    assert [number for number, _ in in_one_process(serve)] == in_last
+
+
+@FORKS
+def test_one_process_tells_what_it_found_or_fails() -> None:
+    def serve(tell) -> bool:
+        tell(3, "a page")
+        tell(5, None)
+        return True
+
+    assert list(in_one_process(serve)) == [(3, "a page"), (5, None)]
+    with pytest.raises(RuntimeError, match="run pytest first"):
+        list(in_one_process(lambda tell: False))
+
+
+@FORKS
 def test_whoever_looks_when_the_process_ends_has_noticed() -> None:
     def unnoticed(case, witness) -> bool:
         witness.note("first")
@@ -194,8 +234,8 @@ def test_the_jury_runs_the_line_and_is_quick(tmp_path: Path) -> None:
     path.write_text(SOURCE)
     mutants = {mutant.after: mutant for mutant in Mutants("grow", path)}
     tests = [
-        Evidence("slow", 50, {("grow", 9)}),
-        Evidence("never reached", 51, {("grow", 9)}),
+        Evidence("slow", 15, {("grow", 9)}),
+        Evidence("never reached", 16, {("grow", 9)}),
         Evidence("quick", 1, {("grow", 9), ("grow", 10)}),
         Evidence("elsewhere", 1, {("other", 9)}),
     ]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any
 
 import pytest
 
 from mutation.lists import PACKAGE, ROOT
 from mutation.mutants import Mutant, Mutants
-from mutation.pages_jury import Line, Trace
-from mutation.plant import Witness, forked, functions, limit, module_name, plant, swap
+from mutation.pages_jury import Line, Trace, import_package, imported
+from mutation.plant import Witness, forked, in_one_process, limit, plant, reached, swap
 
 FILES = sorted((ROOT / "tests").glob("test_*.py"))
 CONFTEST = ROOT / "tests" / "conftest.py"
 # How long the tests of a fault may take in all, as measured without it.
-SECONDS = 60
+SECONDS = 20
 _QUIET = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 
@@ -33,6 +32,7 @@ class Evidence:
     name: str
     seconds: float
     lines: set[Line] = field(repr=False)
+    collected: set[Line] = field(default_factory=set, repr=False)  # what ran before any test
 
 
 def digest(*paths: Path) -> str:
@@ -68,10 +68,23 @@ def evidence(path: Path, cache: Path) -> list[Evidence]:
     if not _fresh(kept, path):
         print(f"{path.name}: measuring which lines its tests run", flush=True)
         _measure(path, kept)
+    record = json.loads(kept.read_text())
+    collected = _flat(record["collected"])
     return [
-        Evidence(name, seconds, {(module, one) for module, those in lines.items() for one in those})
-        for name, (seconds, lines) in json.loads(kept.read_text())["tests"].items()
+        Evidence(name, seconds, _flat(lines), collected)
+        for name, (seconds, lines) in record["tests"].items()
     ]
+
+
+def _flat(lines: dict[str, list[int]]) -> set[Line]:
+    return {(module, one) for module, those in lines.items() for one in those}
+
+
+def _by_module(lines: set[Line]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for module, line in sorted(lines):
+        found.setdefault(module, []).append(line)
+    return found
 
 
 def _fresh(kept: Path, path: Path) -> bool:
@@ -116,11 +129,7 @@ class _Measure:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        # What runs when the package is imported belongs to no file of tests.
-        for path in PACKAGE.rglob("*.py"):
-            if path.stem != "__main__":
-                name = module_name(path, PACKAGE).removesuffix("__init__").rstrip(".")
-                importlib.import_module(f"{PACKAGE.name}.{name}".rstrip("."))
+        import_package()  # what runs then belongs to no file of tests
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_make_collect_report(self) -> Iterator[None]:
@@ -140,10 +149,10 @@ class _Measure:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        start = time.perf_counter()
+        start = time.process_time()
         with Trace(PACKAGE) as trace:
             yield
-        self._seconds[item.nodeid] = time.perf_counter() - start
+        self._seconds[item.nodeid] = time.process_time() - start
         self._lines[item.nodeid] = trace.lines
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -157,9 +166,7 @@ class _Measure:
             lines = self._lines[name] | self._collected
             for fixture in self._of_test[name]:
                 lines |= self._fixtures.get(fixture, set())
-            by_module: dict[str, list[int]] = {}
-            for module, line in sorted(lines):
-                by_module.setdefault(module, []).append(line)
+            by_module = _by_module(lines)
             touched |= set(by_module)
             if name not in self._failed:
                 tests[name] = seconds, by_module
@@ -168,10 +175,13 @@ class _Measure:
         record = {
             "digest": digest(path, CONFTEST, *sources),
             "modules": modules,
+            "collected": _by_module(self._collected),
             "tests": tests,
         }
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(record), encoding="utf-8")
+        new = kept.with_suffix(".new")
+        new.write_text(json.dumps(record), encoding="utf-8")
+        new.replace(kept)
 
 
 def jury(mutant: Mutant, tests: list[Evidence]) -> list[Evidence]:
@@ -200,19 +210,27 @@ def judged(
 ) -> Iterator[tuple[Mutant, str | None]]:
     """Yield each fault with the test that notices it, or None.
 
-    The functions of the imported package are given the fault; where no test notices that, the
-    package is imported with it, which takes longer.
+    The functions of the imported package are given the fault. Where that is too late, as it runs
+    when the package is imported or the tests are collected, the package is imported with it, which
+    takes longer.
     """
     cases = [(mutants, mutant, jury(mutant, tests)) for mutants, mutant in faults]
-    late = []
-    for index, witness in _in_one_process([case for case in cases if case[2]], workers):
-        case = [case for case in cases if case[2]][index]
-        if witness is None:
-            late.append(case)
-        else:
-            yield case[1], witness
     yield from ((mutant, None) for _, mutant, its in cases if not its)
-    for (_, mutant, _), witness in forked(late, _imported_unnoticed, workers):
+    left = {index: case for index, case in enumerate(cases) if case[2]}
+    if not left:
+        return
+    numbered = list(left.items())
+    early = imported().union(*(one.collected for one in tests))
+
+    def serve(tell: Callable[[int, str | None], None]) -> bool:
+        _silent()
+        files = _files(one for _, (_, _, its) in numbered for one in its)
+        loop = _Loop(numbered, early, workers, tell)
+        return pytest.main([*_QUIET, *files], plugins=[loop]) == pytest.ExitCode.OK
+
+    for index, witness in in_one_process(serve):
+        yield left.pop(index)[1], witness
+    for (_, mutant, _), witness in forked(left.values(), _imported_unnoticed, workers):
         yield mutant, witness
 
 
@@ -245,46 +263,21 @@ class _Chosen:
         self._witness.note(nodeid)
 
 
-def _in_one_process(cases: list[Case], workers: int) -> Iterator[tuple[int, str | None]]:
-    """Collect the tests once, in a process that forks one more for each fault."""
-    if not cases:
-        return
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        _serve(cases, workers, os.fdopen(writer, "wb"))
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stream:
-        for line in stream:
-            index, witness = json.loads(line)
-            yield index, witness
-    _, status = os.waitpid(pid, 0)
-    if status:
-        raise RuntimeError(
-            "the tests cannot be collected, or no fault planted: run them with pytest"
-        )
-
-
-def _serve(cases: list[Case], workers: int, stream: BinaryIO) -> NoReturn:
-    status = 1
-    try:
-        _silent()
-        files = _files(one for _, _, its in cases for one in its)
-        if pytest.main([*_QUIET, *files], plugins=[_Loop(cases, workers, stream)]) == 0:
-            status = 0
-    finally:
-        stream.close()
-        os._exit(status)
-
-
 class _Loop:
     """In place of running all tests once: for each fault, run its own in a forked process."""
 
-    def __init__(self, cases: list[Case], workers: int, stream: BinaryIO) -> None:
+    def __init__(
+        self,
+        cases: list[tuple[int, Case]],
+        early: set[Line],
+        workers: int,
+        tell: Callable[[int, str | None], None],
+    ) -> None:
         self._cases = cases
+        self._early = early
         self._workers = workers
-        self._stream = stream
+        self._tell = tell
+        self._last: dict[str, str] = {}  # who noticed the last fault of a function
         self._failed = False
         self._items: dict[str, pytest.Item] = {}
         self._trusted: dict[str, bool] = {}
@@ -292,17 +285,17 @@ class _Loop:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self._items = {item.nodeid: item for item in session.items}
-        for path in {mutants.path for mutants, _, _ in self._cases}:
-            functions(str(path))  # found once for all processes
-        waiting = list(enumerate(self._cases))
+        import_package()
+        waiting = reached(self._cases, self._early)
         while waiting:
             again = []
             for (index, case), witness in forked(waiting, self._unnoticed, self._workers):
                 if witness is None or self._trust(witness):
-                    self._stream.write(json.dumps([index, witness]).encode() + b"\n")
-                    self._stream.flush()
+                    self._tell(index, witness)
                 else:
                     again.append((index, case))
+                if witness is not None:
+                    self._last[case[1].function] = witness
             waiting = again
         return True
 
@@ -326,6 +319,7 @@ class _Loop:
         swap(mutants, mutant)
         limit(sum(one.seconds for one in its))
         names = [one.name for one in its if self._trusted.get(one.name, True)]
+        names.sort(key=lambda name: name != self._last.get(mutant.function))
         self._run([self._items[name] for name in names], witness)
         return not self._failed
 
