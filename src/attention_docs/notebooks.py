@@ -10,10 +10,11 @@ An executed notebook is kept in .cache/, for as long as nothing that it depends 
 
 from __future__ import annotations
 
+import itertools
 import platform
 import re
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from html import escape
 from importlib.metadata import version
@@ -37,6 +38,10 @@ from attention_docs.colab import link as colab_link
 _ROOT = Path(__file__).parents[2]
 _KEPT = _ROOT / ".cache" / "notebooks"
 _PICTURES = ("image/svg+xml", "image/png")
+_DRAWING = re.compile(r'src="data:image/svg\+xml;base64,(?P<data>[^"]+)"')
+_SIZE = re.compile(
+    r'<svg [^>]*?\bwidth="(?P<width>[\d.]+)(?P<unit>pt)?" height="(?P<height>[\d.]+)'
+)
 # The notebook that was executed last: MkDocs reads one page after the other.
 _executed: list[NotebookNode] = []
 
@@ -84,7 +89,26 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     Page.render(page, config, files)
     colab = colab_link(PurePosixPath(page.file.dest_uri).with_name(name).as_posix())
     download = f'<a download href="{name}">Download this notebook, with its outputs</a>'
-    return (page.content or "").replace("</h1>", f"</h1>\n<p>{download}, or {colab}.</p>", 1)
+    content = with_drawings_beside(page.content or "", target)
+    return content.replace("</h1>", f"</h1>\n<p>{download}, or {colab}.</p>", 1)
+
+
+def with_drawings_beside(html: str, notebook: Path) -> str:
+    """Write each drawing into a file beside `notebook`; within the page, a reader waits for all."""
+    count = itertools.count(1)
+
+    def beside(match: re.Match[str]) -> str:
+        svg = b64decode(match["data"])
+        path = notebook.with_name(f"{notebook.stem}-{next(count)}.svg")
+        path.write_bytes(svg)
+        # Its room is kept until it comes. Matplotlib counts in points, three for four pixels.
+        size = _SIZE.search(svg.decode())
+        assert size is not None  # both that draw here write it
+        scale = 4 / 3 if size["unit"] else 1
+        width, height = (round(float(size[side]) * scale) for side in ("width", "height"))
+        return f'width="{width}" height="{height}" loading="lazy" src="{path.name}"'
+
+    return _DRAWING.sub(beside, html)
 
 
 def _kept(page: Page) -> Path:

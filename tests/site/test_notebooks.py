@@ -1,5 +1,6 @@
 """A notebook becomes a page like the others, or stops the build."""
 
+from base64 import b64encode
 from pathlib import Path
 
 import nbformat
@@ -12,7 +13,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from attention_docs.notebooks import to_markdown
+from attention_docs.notebooks import to_markdown, with_drawings_beside
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +54,23 @@ def test_a_drawing_is_preferred_to_a_picture() -> None:
     both = picture("image/png", "iVBO")
     both.data["image/svg+xml"] = "<svg/>"
     assert "data:image/svg+xml;base64,PHN2Zy8+" in to_markdown(notebook(both, alt="A."), "n.py")
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels"), [('"30" height="20"', (30, 20)), ('"30pt" height="20pt"', (40, 27))]
+)
+def test_drawings_lie_beside_the_page_and_keep_their_room(
+    size: str, pixels: tuple[int, int], tmp_path: Path
+) -> None:
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width={size}/>'
+    one = f'<img alt="A." src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
+    html = with_drawings_beside(f"{one}<p>{one}", tmp_path / "n.ipynb")
+    room = 'width="{}" height="{}"'.format(*pixels)
+    assert html == "<p>".join(
+        f'<img alt="A." {room} loading="lazy" src="n-{number}.svg">' for number in (1, 2)
+    )
+    for number in (1, 2):
+        assert (tmp_path / f"n-{number}.svg").read_text(encoding="utf-8") == svg
 
 
 def test_a_picture_without_a_text_is_refused() -> None:
