@@ -17,11 +17,16 @@ await rm(outdir, { recursive: true, force: true });
 const { metafile } = await build({
   ...shared,
   metafile: true,
-  entryPoints: [here("src/main.ts"), here("src/worker.ts"), here("src/style.css")],
+  entryPoints: [here("src/main.ts"), here("src/style.css")],
   splitting: true, // the editor is a chunk of its own, loaded at the first Edit
   format: "esm",
   loader: { ".py": "text" },
   legalComments: "linked",
+});
+await build({
+  ...shared,
+  entryPoints: [here("src/worker.ts")], // apart: a chunk that it shared would be one more request
+  format: "esm",
 });
 await build({
   ...shared,

@@ -1,5 +1,7 @@
 """Before the first click, and when something cannot be loaded."""
 
+import json
+
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
@@ -43,7 +45,9 @@ def test_few_bytes_come_before_a_click(path: str, watched: Watched, home: str) -
         "Network.loadingFinished",
         lambda one: received.update({one["requestId"]: one["encodedDataLength"]}),
     )
-    page.goto(f"{home}{path}", wait_until="networkidle")
+    with page.expect_event("requestfinished", lambda one: one.url.endswith("search_index.json")):
+        page.goto(f"{home}{path}", wait_until="networkidle")
+    page.wait_for_timeout(300)
     sizes = {urls[one].removeprefix(home): size for one, size in received.items()}
     assert sizes["search/search_index.json"] > 0
     assert sum(sizes.values()) < BYTES_BEFORE_A_CLICK
@@ -69,6 +73,57 @@ def test_nothing_moves_when_the_buttons_come(watched: Watched, home: str) -> Non
         page.goto(f"{home}{path}", wait_until="networkidle")
         assert page.locator(".run-bar").count() == 0
         assert places(page) == with_buttons, path
+
+
+def test_a_listing_out_of_sight_is_as_high_as_in_sight(watched: Watched, home: str) -> None:
+    for width, path in ((1280, "learn/softmax/"), (360, "reference/conventions/")):
+        page = watched.context.new_page()
+        page.set_viewport_size({"width": width, "height": 600})
+        page.goto(f"{home}{path}", wait_until="networkidle")
+        heights = """() => [...document.querySelectorAll("article .highlight pre > code")]
+          .map(one => one.getBoundingClientRect().height)"""
+        guessed = page.evaluate(heights)
+        page.add_style_tag(content="article pre > code { content-visibility: visible !important }")
+        # What is wider than the page has a bar to scroll by, where bars take room.
+        assert page.evaluate(heights) == guessed
+        assert len(guessed) > 20
+
+
+@pytest.mark.parametrize("path", [*KINDS, "notebooks/scaling/"])
+@pytest.mark.parametrize("width", [1280, 412])
+def test_nothing_moves_while_a_page_loads(
+    path: str, width: int, watched: Watched, home: str
+) -> None:
+    page = watched.context.new_page()
+    page.set_viewport_size({"width": width, "height": 820})
+    page.goto(f"{home}{path}", wait_until="networkidle")
+    moved = page.evaluate(
+        """() => new Promise(done => {
+             let sum = 0;
+             new PerformanceObserver(list => {
+               for (const one of list.getEntries()) sum += one.value;
+             }).observe({type: "layout-shift", buffered: true});
+             setTimeout(() => done(sum), 300);
+           })"""
+    )
+    assert moved < 0.02  # the theme shows one of three buttons for colours; full marks up to 0.03
+
+
+def test_the_start_of_scripts_does_not_style_the_whole_page_again(
+    browser: Browser, watched: Watched, home: str
+) -> None:
+    page = watched.context.new_page()
+    page.set_viewport_size({"width": 412, "height": 820})
+    browser.start_tracing(page=page, categories=["devtools.timeline", "blink.user_timing"])
+    page.goto(f"{home}reference/misconceptions/", wait_until="networkidle")
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    styled = sum(
+        event["args"]["elementCount"] for event in events if event["name"] == "UpdateLayoutTree"
+    )
+    elements = page.evaluate("document.querySelectorAll('*').length")
+    assert elements > 4000  # most of them words of code
+    # Seven times as many, where listings out of sight are styled too and the theme's rules stay.
+    assert styled < elements
 
 
 def test_a_failed_download_is_named_and_can_be_tried_again(visit: Visit, watched: Watched) -> None:

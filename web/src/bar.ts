@@ -16,6 +16,7 @@ export class Bar {
     this.progress.setAttribute("aria-label", "Python is starting");
     this.element.append(this.progress, this.status);
     box.append(this.element);
+    box.dataset.bar = ""; // for the styles: it takes the room that was kept for it
   }
 
   button(text: string, title: string, press: () => void): HTMLButtonElement {

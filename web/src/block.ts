@@ -21,7 +21,8 @@ export class RunnableBlock {
   readonly attempt: Attempt | null;
   private readonly verb: string;
   private readonly result: Result;
-  private readonly html: Node[];
+  /** The page's own code as it is coloured, once another stands in its place. */
+  private coloured: Node[] | null = null;
   private readonly runButton: HTMLButtonElement;
   private readonly editButton: HTMLButtonElement;
   private readonly resetButton: HTMLButtonElement;
@@ -36,7 +37,6 @@ export class RunnableBlock {
     first: boolean,
   ) {
     this.text = found.code;
-    this.html = [...codeOf(found.pre).childNodes].map((node) => node.cloneNode(true));
     this.result = new Result(found);
     this.bar = new Bar(found.box, `Block ${found.number + 1}`);
     this.verb = found.exercise ? "Check" : "Run";
@@ -161,8 +161,12 @@ export class RunnableBlock {
 
   private showText(): void {
     const code = codeOf(this.found.pre);
-    if (this.edited) code.textContent = `${this.text}\n`;
-    else code.replaceChildren(...this.html.map((node) => node.cloneNode(true)));
+    if (this.edited) {
+      this.coloured ??= [...code.childNodes];
+      code.textContent = `${this.text}\n`;
+    } else if (this.coloured) {
+      code.replaceChildren(...this.coloured);
+    }
     this.showButtons();
   }
 
