@@ -77,11 +77,13 @@ lint: web ## check formatting, style, types and spelling
 	$(RUN) -m codespell_lib
 	@cd web && PATH="$$PATH:$(CURDIR)/$(BIN)" && npm run --silent check
 
-bench: site ## measure attention, the page engine and the start of Python in a page, each beside others
+bench: site ## measure attention, the page engine and the start of Python in a page, each beside others; and how fast pages are
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers --group browser
+	$(call npm,tests/browser)
 	$(RUN) bench/attention.py
 	PYTHONPATH=tests $(RUN) -m pages.bench
 	PYTHONPATH=tests $(RUN) -m browser.bench
+	PATH="$$PATH:$(CURDIR)/$(BIN)" PYTHONPATH=tests $(RUN) -m browser.bench_pages
 
 mutate: setup ## plant faults in the package, and see which page or test notices each (hours)
 	PYTHONPATH=tests $(RUN) -m mutation $(MODULE)

@@ -13,7 +13,15 @@ from browser.conftest import LOCAL
 
 LIGHTHOUSE = Path(__file__).with_name("node_modules") / "lighthouse/cli/index.js"
 MARKED = ("accessibility", "best-practices", "seo")
-KINDS = ("", "learn/softmax/", "reference/flash/", "notebooks/scaling/", "contribute/style/")
+KINDS = (
+    "",
+    "learn/softmax/",
+    "explore/lookup-board/",
+    "reference/flash/",
+    "reference/misconceptions/",
+    "notebooks/scaling/",
+    "contribute/style/",
+)
 
 
 def audit(url: str, categories: tuple[str, ...], *more: str) -> dict[str, Any]:
