@@ -49,7 +49,7 @@ test-browser: site ## run every page in Chromium, offline
 	@command -v chromium > /dev/null || (apt-get update && apt-get install -y chromium) > /dev/null
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group browser
 	$(call npm,tests/browser)
-	PATH="$$PATH:$(CURDIR)/$(BIN)" $(RUN) -m pytest -n 2 --dist loadfile tests/browser
+	PATH="$$PATH:$(CURDIR)/$(BIN)" $(RUN) -m pytest -n 2 --dist loadgroup tests/browser
 
 site: web ## build site/, strictly
 	$(RUN) -m mkdocs build --strict

@@ -1,11 +1,12 @@
 """Nothing serious is found by axe, on any page, in either theme, wide and narrow."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from browser.conftest import SITE, Watched, watch
 from browser.reader import Visit, await_end, edit, press, run
@@ -18,7 +19,11 @@ LOOKS = {
 }
 
 
-@pytest.fixture(scope="module", params=LOOKS)
+# Each look keeps its page open, so that all its tests run in one process.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(look, marks=pytest.mark.xdist_group(look)) for look in LOOKS],
+)
 def looking(browser: Browser, home: str, request: pytest.FixtureRequest) -> Iterator[Watched]:
     scheme, viewport = LOOKS[request.param]
     with watch(browser, home, color_scheme=scheme) as watched:
@@ -39,6 +44,13 @@ def findings(page: Page) -> list[str]:
     ]
 
 
+def await_buttons(page: Page, path: str) -> None:
+    """Wait until the page has all that scripts bring to it."""
+    plan = SITE / "assets/run" / f"{'index' if path == '.' else path}.json"
+    blocks = json.loads(plan.read_text(encoding="utf-8"))["blocks"] if plan.exists() else []
+    expect(page.locator(".language-python > .run-bar")).to_have_count(len(blocks))
+
+
 def open_all(page: Page) -> None:
     """Open what a reader can open: a closed answer is looked at by nobody."""
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
@@ -47,7 +59,8 @@ def open_all(page: Page) -> None:
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing_serious(path: str, looking: Watched) -> None:
     (page,) = looking.context.pages
-    page.goto(f"{looking.home}{path}/".replace("/./", "/"), wait_until="networkidle")
+    page.goto(f"{looking.home}{path}/".replace("/./", "/"))
+    await_buttons(page, path)
     open_all(page)
     assert findings(page) == []
 

@@ -17,6 +17,8 @@ from browser.reader import DOCS, PUBLISHED, ROOT, SOURCES, address, plan, wait_u
 from pages.model import Block
 from pages.parse import parse_file
 
+# One visit, in one process.
+pytestmark = pytest.mark.xdist_group("every page")
 RUNNABLE = [path for path in SOURCES if any(not one["needs"] for one in plan(path)["blocks"])]
 ENDS = "^(Live|Stopped)|could not"
 

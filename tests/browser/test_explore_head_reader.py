@@ -172,6 +172,7 @@ def test_it_is_used_by_touch_on_a_phone(browser: Browser, home: str) -> None:
         assert (watched.elsewhere, watched.errors) == ([], [])
 
 
+@pytest.mark.xdist_group("head reader")
 def test_a_mouse_over_a_row_shows_it_and_leaves_the_choice(opened: Page) -> None:
     page = opened
     before = cells(page, ".numbers")
@@ -251,6 +252,7 @@ def test_what_cannot_be_read_gets_one_line_and_can_be_mended(visit: Visit) -> No
     assert_shows_what_python_answers(page)
 
 
+@pytest.mark.xdist_group("head reader")
 def test_what_a_token_reads_is_said_once_it_is_chosen(opened: Page) -> None:
     said = "head-reader [role=status]"
     wait_until(opened, "said => document.querySelector(said).textContent !== ''", said)
@@ -260,6 +262,7 @@ def test_what_a_token_reads_is_said_once_it_is_chosen(opened: Page) -> None:
     )
 
 
+@pytest.mark.xdist_group("head reader")
 def test_every_control_has_a_name(opened: Page) -> None:
     tree = opened.locator("head-reader").aria_snapshot()
     for role in ("button", "combobox", "textbox", "img"):

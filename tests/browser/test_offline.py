@@ -290,10 +290,10 @@ VERSIONS = """async () => {
 def go_on(page: Page) -> None:
     """Go to the page that names the version, until it is the second: the browser may take some
     seconds to forget the page before, and that counts as a second open page."""
-    for _ in range(5):
+    for _ in range(10):
         try:
             page.locator("nav a[href$='/learn/softmax/']:visible").first.click()
-            page.wait_for_selector("#version", timeout=15_000)
+            page.wait_for_selector("#version", timeout=7_000)
         except Error:
             continue
         return
@@ -495,9 +495,11 @@ def test_pages_that_name_no_worker_register_none(reader: Watched, deployed: Depl
 
 
 @pytest.mark.parametrize("path", ["", "some/folder/"])
-def test_the_zip_runs_behind_any_static_server(path: str, browser: Browser, tmp_path: Path) -> None:
-    archive.main(SITE, tmp_path / "zip" / "attention-executed-site.zip")
+def test_the_zip_runs_behind_any_static_server(
+    path: str, browser: Browser, deployed: Deployed, tmp_path: Path
+) -> None:
     root = tmp_path / "root"
+    archive.main(deployed.site, tmp_path / "zip" / "attention-executed-site.zip")
     with zipfile.ZipFile(tmp_path / "zip" / "attention-executed-site.zip") as packed:
         packed.extractall(tmp_path / "unpacked")
     (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -516,7 +518,7 @@ def test_the_zip_runs_behind_any_static_server(path: str, browser: Browser, tmp_
             await_line(page, KEPT)
             assert reader.errors == []
             server.terminate()
-            page.goto(f"{home}learn/masking/")
+            page.goto(f"{home}learn/scaling/")
             page.wait_for_selector(".run-bar")
             assert run(page, 0).startswith("Live")
             assert reader.elsewhere == []

@@ -67,6 +67,7 @@ def judged(worker: Page, exercise: str, code: str) -> dict[str, Any]:
     return dict(worker.evaluate("([name, code]) => judge(name, code)", [exercise, code]))
 
 
+@pytest.mark.xdist_group("judged in one worker")
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=list(EXERCISES))
 def test_the_solution_passes_and_every_mistake_is_told_as_in_python(
     exercise: Exercise, worker: Page
