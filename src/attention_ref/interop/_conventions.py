@@ -396,61 +396,50 @@ def _mlx(
     )
 
 
-def _onnx_model(
-    query: Any, key: Any, value: Any, mask: Any, window: int | None, **attributes: Any
-) -> tuple[Any, dict[str, Any]]:
-    helper: Any = import_module("onnx.helper")
+def _onnx(run: Callable[[Any, dict[str, Any]], Any]) -> Attend:
+    """Ask for the operator, which the evaluator and the runtime take in the same form."""
 
-    inputs = {"Q": query, "K": key, "V": value, "attn_mask": mask}
-    inputs = {name: x for name, x in inputs.items() if x is not None}
-    if window is not None:
-        attributes |= {"left_window_size": window, "right_window_size": 0}
-    kinds = {name: helper.np_dtype_to_tensor_dtype(x.dtype) for name, x in inputs.items()}
-    graph = helper.make_graph(
-        [helper.make_node("Attention", list(inputs), ["Y"], **attributes)],
-        "attention",
-        [helper.make_tensor_value_info(n, kinds[n], x.shape) for n, x in inputs.items()],
-        [helper.make_tensor_value_info("Y", kinds["Q"], None)],
-    )
-    opset = helper.make_opsetid("", 24 if window is None else 25)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=10), inputs
+    def attend(
+        query: Any,
+        key: Any,
+        value: Any,
+        *,
+        mask: Any = None,
+        allowed: Any = None,
+        causal: bool = False,
+        window: int | None = None,
+        softcap: float = 0.0,
+    ) -> Any:
+        helper: Any = import_module("onnx.helper")
+
+        mask = allowed if mask is None else mask
+        inputs = {"Q": query, "K": key, "V": value, "attn_mask": mask}
+        inputs = {name: x for name, x in inputs.items() if x is not None}
+        attributes: dict[str, Any] = {"is_causal": int(causal), "softcap": softcap}
+        if window is not None:
+            attributes |= {"left_window_size": window, "right_window_size": 0}
+        kinds = {name: helper.np_dtype_to_tensor_dtype(x.dtype) for name, x in inputs.items()}
+        graph = helper.make_graph(
+            [helper.make_node("Attention", list(inputs), ["Y"], **attributes)],
+            "attention",
+            [helper.make_tensor_value_info(n, kinds[n], x.shape) for n, x in inputs.items()],
+            [helper.make_tensor_value_info("Y", kinds["Q"], None)],
+        )
+        opset = helper.make_opsetid("", 24 if window is None else 25)
+        return run(helper.make_model(graph, opset_imports=[opset], ir_version=10), inputs)
+
+    return attend
 
 
-def _onnx(
-    query: Any,
-    key: Any,
-    value: Any,
-    *,
-    mask: Any = None,
-    allowed: Any = None,
-    causal: bool = False,
-    window: int | None = None,
-    softcap: float = 0.0,
-) -> Any:
+def _in_evaluator(model: Any, inputs: dict[str, Any]) -> Any:
     reference: Any = import_module("onnx.reference")
 
-    mask = allowed if mask is None else mask
-    terms = {"is_causal": int(causal), "softcap": softcap}
-    model, inputs = _onnx_model(query, key, value, mask, window, **terms)
     return reference.ReferenceEvaluator(model).run(None, inputs)[0]
 
 
-def _onnxruntime(
-    query: Any,
-    key: Any,
-    value: Any,
-    *,
-    mask: Any = None,
-    allowed: Any = None,
-    causal: bool = False,
-    window: int | None = None,
-    softcap: float = 0.0,
-) -> Any:
+def _in_runtime(model: Any, inputs: dict[str, Any]) -> Any:
     onnxruntime: Any = import_module("onnxruntime")
 
-    mask = allowed if mask is None else mask
-    terms = {"is_causal": int(causal), "softcap": softcap}
-    model, inputs = _onnx_model(query, key, value, mask, window, **terms)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(
@@ -532,8 +521,8 @@ _LIBRARIES = (
     _Library("nn.MultiheadAttention without weights", "torch", _without_weights),
     _Library("JAX", "jax", _jax),
     _Library("Keras ops on JAX", "keras", _keras),
-    _Library("ONNX reference", "onnx", _onnx),
-    _Library("ONNX Runtime", "onnxruntime", _onnxruntime),
+    _Library("ONNX reference", "onnx", _onnx(_in_evaluator)),
+    _Library("ONNX Runtime", "onnxruntime", _onnx(_in_runtime)),
     _Library("MLX", "mlx", _mlx),
     _Library("Hugging Face eager", "transformers", _transformers),
     _Library("FlashAttention", "flash-attn", _attention_ref, _FLASH_ATTENTION),

@@ -30,7 +30,7 @@ def backward(
             top = _formula.largest(z)
             total = p.total(p.exp(z - top))
             total = total if p.sink is None else total + np.exp(p.sink[:, None, None] - top)
-            w = p.exp(p.rounded(z - p.rounded(top + np.log(total))))
+            w = p.exp(p.rounded(z - p.inexact(top + np.log(total), 1)))
     d_value = p.product(w.swapaxes(-1, -2), p.cotangent)
     d_w = p.product(p.cotangent, value.swapaxes(-1, -2))
     worth = p.total(w * d_w) if centred else 0

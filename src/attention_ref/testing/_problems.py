@@ -131,15 +131,18 @@ class Problem:
         return round_to(x, self.dtype)
 
     def exp(self, x: np.ndarray) -> np.ndarray:
-        """Take powers of e as libraries do in float32: off by up to twice its epsilon.
+        """Take powers of e as libraries do in float32: off by up to twice its epsilon."""
+        return self.inexact(np.exp(x), 2)
 
-        The error is drawn, and not NumPy's own, so that it is the same on every machine.
+    def inexact(self, x: np.ndarray, epsilons: float) -> np.ndarray:
+        """Round what a library's function gives, off by up to so many times float32's epsilon.
+
+        The error is drawn, and not that of NumPy's own, so that it is the same on every machine.
         """
-        powers: np.ndarray = np.exp(x)
         if self.dtype == "float64":
-            return powers
-        off = np.random.default_rng(self.order).uniform(-2, 2, x.shape) * epsilon("float32")
-        return self.rounded(powers * (1 + off))
+            return x
+        off = np.random.default_rng(self.order).uniform(-epsilons, epsilons, x.shape)
+        return self.rounded(x * (1 + off * epsilon("float32")))
 
     def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Multiply matrices as the plain formula does: one term after the other, in float32."""
