@@ -70,6 +70,24 @@ def test_zeros_stay_zeros_and_huge_vectors_have_the_same_length(library):
     np.testing.assert_allclose(np.sum(found**2, -1), [0, 2, 2], rtol=1e-12)
 
 
+def test_the_default_epsilon_is_a_millionth(library):
+    short = library.array(np.array([[1e-3, 0.0]]))  # the mean of the squares is half of that
+    found = library.numpy(rms_norm(short))
+    np.testing.assert_allclose(found, [[math.sqrt(2 / 3), 0.0]], rtol=1e-12)
+    query, key, value = (library.array(x[0, 0] * 1e-3) for x in draw(9)[:3])
+    np.testing.assert_array_equal(
+        library.numpy(qk_norm_attention(query, key, value)),
+        library.numpy(qk_norm_attention(query, key, value, epsilon=1e-6)),
+    )
+
+
+def test_one_vector_and_one_feature_are_enough(library):
+    alone = library.numpy(rms_norm(library.array(np.array([3.0, 4.0])), epsilon=1e-30))
+    np.testing.assert_allclose(alone, np.array([3.0, 4.0]) / math.sqrt(12.5), rtol=1e-12)
+    signs = library.numpy(rms_norm(library.array(np.array([[-5.0], [2.0]])), epsilon=1e-30))
+    np.testing.assert_allclose(signs, [[-1.0], [1.0]], rtol=1e-12)
+
+
 def test_henry_divides_by_the_length_and_learns_one_factor(library):
     query, key, value, _, _ = draw(3)
     factor = 7.0
