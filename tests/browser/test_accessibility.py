@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.conftest import SITE, Watched, watch
-from browser.reader import Visit, await_end, edit, press, run
+from browser.reader import Visit, await_end, edit, press, run, wait_until
 
 AXE = Path(__file__).with_name("node_modules") / "axe-core/axe.min.js"
 PAGES = sorted(path.relative_to(SITE).parent.as_posix() for path in SITE.rglob("index.html"))
@@ -51,6 +51,17 @@ def await_buttons(page: Page, path: str) -> None:
     expect(page.locator(".language-python > .run-bar")).to_have_count(len(blocks))
 
 
+def come_near(page: Page) -> None:
+    """Have all of the page in the window: a listing takes the keyboard when a reader comes near."""
+    size = page.viewport_size
+    assert size
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": height})
+    wide = """() => [...document.querySelectorAll("article pre > code")]
+      .every(one => one.scrollWidth <= one.clientWidth || one.tabIndex === 0)"""
+    wait_until(page, wide)
+
+
 def open_all(page: Page) -> None:
     """Open what a reader can open: a closed answer is looked at by nobody."""
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
@@ -59,10 +70,13 @@ def open_all(page: Page) -> None:
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing_serious(path: str, looking: Watched) -> None:
     (page,) = looking.context.pages
+    size = page.viewport_size or {}
     page.goto(f"{looking.home}{path}/".replace("/./", "/"))
     await_buttons(page, path)
     open_all(page)
+    come_near(page)
     assert findings(page) == []
+    page.set_viewport_size(size)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
