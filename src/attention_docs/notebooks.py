@@ -39,6 +39,7 @@ _ROOT = Path(__file__).parents[2]
 _KEPT = _ROOT / ".cache" / "notebooks"
 _PICTURES = ("image/svg+xml", "image/png")
 _DRAWING = re.compile(r'src="data:image/svg\+xml;base64,(?P<data>[^"]+)"')
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(
     r'<svg [^>]*?\bwidth="(?P<width>[\d.]+)(?P<unit>pt)?" height="(?P<height>[\d.]+)'
 )
@@ -98,11 +99,12 @@ def with_drawings_beside(html: str, notebook: Path) -> str:
     count = itertools.count(1)
 
     def beside(match: re.Match[str]) -> str:
-        svg = b64decode(match["data"])
+        # What drew it, and when, is no part of the picture.
+        svg = _METADATA.sub("", b64decode(match["data"]).decode())
         path = notebook.with_name(f"{notebook.stem}-{next(count)}.svg")
-        path.write_bytes(svg)
+        path.write_text(svg, encoding="utf-8", newline="\n")
         # Its room is kept until it comes. Matplotlib counts in points, three for four pixels.
-        size = _SIZE.search(svg.decode())
+        size = _SIZE.search(svg)
         assert size is not None  # both that draw here write it
         scale = 4 / 3 if size["unit"] else 1
         width, height = (round(float(size[side]) * scale) for side in ("width", "height"))

@@ -116,10 +116,13 @@ def test_ids_are_unique(page: BeautifulSoup) -> None:
 def test_figures_say_their_size(article: Tag, site: Path, source: str) -> None:
     for image in article.select('img[src$=".svg"]'):
         file = site / unquote(urljoin(html_of(source), str(image["src"])))
-        size = re.search(r'width="([\d.]+)" height="([\d.]+)"', file.read_text(encoding="utf-8"))
+        svg = file.read_text(encoding="utf-8")
+        size = re.search(r'width="([\d.]+)(pt)?" height="([\d.]+)(?:pt)?"', svg)
         assert size is not None
+        width, unit, height = size.groups()
         said = [int(str(image[side])) for side in ("width", "height")]
-        assert said == [round(float(side)) for side in size.groups()]
+        pixels = 4 / 3 if unit else 1  # three points are four pixels
+        assert said == [round(float(side) * pixels) for side in (width, height)]
 
 
 def test_asks_no_other_host(page: BeautifulSoup, source: str) -> None:

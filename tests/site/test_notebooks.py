@@ -62,8 +62,9 @@ def test_a_drawing_is_preferred_to_a_picture() -> None:
 def test_drawings_lie_beside_the_page_and_keep_their_room(
     size: str, pixels: tuple[int, int], tmp_path: Path
 ) -> None:
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width={size}/>'
-    one = f'<img alt="A." src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}">'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width={size}></svg>'
+    drawn = svg.replace("></", "><metadata>\nhttps://example.org\n</metadata></")
+    one = f'<img alt="A." src="data:image/svg+xml;base64,{b64encode(drawn.encode()).decode()}">'
     html = with_drawings_beside(f"{one}<p>{one}", tmp_path / "n.ipynb")
     room = 'width="{}" height="{}"'.format(*pixels)
     assert html == "<p>".join(

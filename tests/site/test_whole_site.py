@@ -25,7 +25,7 @@ def home() -> str:
 
 def test_styles_ask_no_other_host(site: Path) -> None:
     styles = list(site.rglob("*.css"))
-    assert len(styles) >= 3
+    assert styles
     for style in styles:
         text = re.sub(r"/\*.*?\*/", "", style.read_text(encoding="utf-8"), flags=re.S)
         found = re.findall(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)""", text)
