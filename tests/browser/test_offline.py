@@ -409,7 +409,7 @@ def test_the_old_worker_answers_with_the_new_version_until_its_pages_are_closed(
     first = opened(reader, "learn/softmax/")
     await_line(first, KEPT)
     next_version(deployed)
-    deployed.change(bundle, "import{", "import'./chunk-of-second.js';import{")
+    deployed.change(bundle, "window.document$?", "import'./chunk-of-second.js';window.document$?")
     chunk.write_text("window.chunk = 'second'", encoding="utf-8")
     deployed.publish()
     second = opened(reader, "learn/softmax/")
