@@ -1,5 +1,5 @@
 // Keep the memory of a started Python: `node record.mjs RUNTIME TARGET`.
-// RUNTIME holds the other files of the runtime; TARGET gets `memory` and `places.json`.
+// RUNTIME holds the other files of the runtime; TARGET gets `memory`, `places.json`, `compiled.zip`.
 import { createReadStream } from "node:fs";
 import { readdir, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
@@ -34,7 +34,7 @@ const { loadPyodide } = await module("pyodide.mjs");
 const { default: createPyodideModule } = await module("pyodide.asm.mjs");
 
 const packages = (await readdir(runtime)).find((name) => name.startsWith("packages-"));
-const { memory, places } = await record({
+const { memory, places, compiled } = await record({
   address: `${runtime}/`,
   loadPyodide,
   createPyodideModule,
@@ -42,3 +42,4 @@ const { memory, places } = await record({
 });
 await writeFile(`${target}/memory`, memory);
 await writeFile(`${target}/places.json`, JSON.stringify(places));
+await writeFile(`${target}/compiled.zip`, compiled);

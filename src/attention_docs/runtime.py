@@ -3,8 +3,9 @@
 Each file below comes out of a published archive and is known by its digest. What was fetched once
 stays in .cache/runtime. Beside these files, TARGET gets two archives: `packages-DIGEST.bin` holds
 this commit's `attention_ref`, NumPy and what else they need; `memory-DIGEST.bin` the memory of a
-Python that has imported them, which is ready in a fraction of the time. Without a network, TARGET
-stays empty: the site then has no Run buttons.
+Python that has imported them, which is ready in a fraction of the time. What that Python compiled
+is kept too: in the first of these archives, and in that of the standard library, there in the place
+of its source. Without a network, TARGET stays empty: the site then has no Run buttons.
 """
 
 from __future__ import annotations
@@ -94,8 +95,11 @@ RUNNER = ("tests/pages/state.py", "web/src/runner.py")
 # What decides, beside the files of the runtime, what is in the memory of a started Python.
 RECORDER = (
     "web/record.mjs",
-    *(f"web/src/{name}" for name in ("record.py", "record.ts", "start.ts")),
+    *(f"web/src/{name}" for name in ("compile.py", "record.py", "record.ts", "start.ts")),
 )
+# Where, below /lib, Python in a page has its modules.
+STDLIB = "python314.zip/"
+SITE_PACKAGES = "python3.14/site-packages/"
 
 
 class RuntimeUnavailableError(Exception):
@@ -116,15 +120,19 @@ def main(target: Path) -> None:
     for path in files:
         if path.name != NUMPY:
             shutil.copyfile(path, making / path.name)
-    packed = archive(packages(CACHE / NUMPY))
-    # Named by what they hold: a browser that has kept an older one never takes it for this.
-    (making / f"packages-{sha256(packed).hexdigest()[:16]}.bin").write_bytes(packed)
+    sources = dict(packages(CACHE / NUMPY))
+    lay(making, sources)
     try:
-        kept = memory(making)
-        shutil.copyfile(kept, making / kept.name)
+        memory, compiled = recorded(making)
     except RuntimeUnavailableError as error:
         print(f"The site will have no Run buttons: {error}", file=sys.stderr)
         return
+    shutil.copyfile(memory, making / memory.name)
+    with zipfile.ZipFile(compiled) as opened:
+        modules = {name: opened.read(name) for name in opened.namelist()}
+    lay(making, {**sources, **below(SITE_PACKAGES, modules)})
+    stdlib = making / "python_stdlib.zip"
+    stdlib.write_bytes(with_compiled(stdlib, below(STDLIB, modules)))
     # Scripts load as modules, whose bytes no script can count as they come.
     counted = [path for path in sorted(making.iterdir()) if path.suffix != ".mjs"]
     sizes = {path.name: path.stat().st_size for path in counted}
@@ -181,13 +189,53 @@ def _member(archive: Path, name: str) -> bytes:
         return wheel.read(name)
 
 
-def memory(runtime: Path) -> Path:
-    """Return the path of the memory in the cache, made by starting Python if it is not there."""
+def lay(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the archive of packages into `folder`, in the place of an earlier one."""
+    for earlier in folder.glob("packages-*.bin"):
+        earlier.unlink()
+    packed = archive(files.items())
+    # Named by what it holds: a browser that has kept an older one never takes it for this.
+    (folder / f"packages-{sha256(packed).hexdigest()[:16]}.bin").write_bytes(packed)
+
+
+def below(folder: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files below `folder`, by their names there."""
+    return {
+        name.removeprefix(folder): content
+        for name, content in files.items()
+        if name.startswith(folder)
+    }
+
+
+def with_compiled(stdlib: Path, modules: dict[str, bytes]) -> bytes:
+    """Return the archive of the standard library with compiled `modules` in place of their sources.
+
+    No program of a page reads these sources, and with both, the archive would be a half larger.
+    """
+    packed = io.BytesIO()
+    with zipfile.ZipFile(stdlib) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.infolist():
+            name = f"{member.filename}c"
+            content = modules.get(name)
+            if content is None:
+                new.writestr(member, old.read(member))
+            else:
+                compiled = zipfile.ZipInfo(name, member.date_time)
+                new.writestr(compiled, content, zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+def recorded(runtime: Path) -> tuple[Path, Path]:
+    """Return where the memory and the compiled modules of a Python from `runtime` are kept.
+
+    Python is started for that, unless the cache has them of the same files.
+    """
     made_of = [*sorted(runtime.iterdir()), *(ROOT / name for name in RECORDER)]
     digests = "".join(sha256(path.read_bytes()).hexdigest() for path in made_of)
-    kept = CACHE / f"memory-{sha256(digests.encode()).hexdigest()[:16]}.bin"
-    if kept.exists():
-        return kept
+    digest = sha256(digests.encode()).hexdigest()[:16]
+    memory, compiled = CACHE / f"memory-{digest}.bin", CACHE / f"compiled-{digest}.zip"
+    if memory.exists() and compiled.exists():
+        return memory, compiled
     beside = os.pathsep.join((os.environ.get("PATH", ""), str(Path(sys.executable).parent)))
     node = shutil.which("node", path=beside)
     if node is None:
@@ -205,13 +253,14 @@ def memory(runtime: Path) -> Path:
             raise RuntimeUnavailableError(
                 f"Python cannot be started by node: {said[-1] if said else ran.stderr[-500:]}"
             )
-        recorded = [(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
-        part = Path(folder, "memory.bin")
-        part.write_bytes(archive(recorded))
-        for older in CACHE.glob("memory-*.bin"):
+        for older in (*CACHE.glob("memory-*.bin"), *CACHE.glob("compiled-*.zip")):
             older.unlink()
-        part.replace(kept)
-    return kept
+        Path(folder, "compiled.zip").replace(compiled)
+        made = [(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
+        part = Path(folder, "memory.bin")
+        part.write_bytes(archive(made))
+        part.replace(memory)
+    return memory, compiled
 
 
 def archive(contents: Iterable[tuple[str, bytes]]) -> bytes:

@@ -112,7 +112,9 @@ def test_the_archive_holds_what_a_page_imports(tmp_path: Path) -> None:
     assert held.isdisjoint(names[1:])
 
 
-RECORDED = "for name in ('memory', 'places.json'): open(sys.argv[3] + '/' + name, 'w').write(name)"
+RECORDED = """for name in ("memory", "places.json", "compiled.zip"):
+    with open(f"{sys.argv[3]}/{name}", "w") as file:
+        file.write(name)"""
 
 
 def offer_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Path:
@@ -133,18 +135,19 @@ def test_memory_is_recorded_once_for_the_same_files(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = offer_node(tmp_path, monkeypatch, RECORDED)
-    first = runtime.memory(files)
-    with tarfile.open(first) as archive:
+    first = runtime.recorded(files)
+    with tarfile.open(first[0]) as archive:
         assert archive.getnames() == ["memory", "places.json"]
+    assert first[1].read_text(encoding="utf-8") == "compiled.zip"
     (tmp_path / "bin" / "node").write_text("not run again", encoding="utf-8")
-    assert runtime.memory(files) == first
+    assert runtime.recorded(files) == first
     (tmp_path / "bin" / "node").write_text(
         f"#!{sys.executable}\nimport sys\n{RECORDED}\n", encoding="utf-8"
     )
     (files / "packages.bin").write_bytes(b"other packages")
-    second = runtime.memory(files)
-    assert second != first
-    assert [path.name for path in cache.iterdir()] == [second.name]  # the older one is gone
+    second = runtime.recorded(files)
+    assert set(second).isdisjoint(first)
+    assert set(cache.iterdir()) == set(second)  # the older ones are gone
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the node of this test is a script")
@@ -154,7 +157,33 @@ def test_a_failure_of_node_is_told_in_one_line(
     files = offer_node(tmp_path, monkeypatch, "raise SystemExit('lines\\nTypeError: why\\n  at')")
     rule = "^Python cannot be started by node: TypeError: why$"
     with pytest.raises(runtime.RuntimeUnavailableError, match=rule):
-        runtime.memory(files)
+        runtime.recorded(files)
+
+
+def test_a_compiled_module_takes_the_place_of_its_source(tmp_path: Path) -> None:
+    stdlib = tmp_path / "stdlib.zip"
+    with zipfile.ZipFile(stdlib, "w", zipfile.ZIP_DEFLATED) as made:
+        for name in ("a.py", "b.py", "b/", "b/a.py"):
+            made.writestr(zipfile.ZipInfo(name), name)
+    packed = runtime.with_compiled(stdlib, {"a.pyc": b"compiled", "b/a.pyc": b"other"})
+    with zipfile.ZipFile(io.BytesIO(packed)) as opened:
+        held = {name: opened.read(name) for name in opened.namelist()}
+    assert held == {"a.pyc": b"compiled", "b.py": b"b.py", "b/": b"b/", "b/a.pyc": b"other"}
+    assert packed == runtime.with_compiled(stdlib, {"a.pyc": b"compiled", "b/a.pyc": b"other"})
+
+
+def test_python_in_a_page_finds_its_modules_compiled(site: Path) -> None:
+    (stdlib,) = site.glob("assets/runtime/python_stdlib.zip")
+    with zipfile.ZipFile(stdlib) as opened:
+        names = set(opened.namelist())
+    assert {"re/__init__.pyc", "typing.pyc"} <= names
+    assert names.isdisjoint({"re/__init__.py", "typing.py"})
+    (packages,) = site.glob("assets/runtime/packages-*.bin")
+    with tarfile.open(packages) as archive:
+        held = set(archive.getnames())
+    for package in ("numpy", "attention_ref", "array_api_compat"):
+        here = f"{package}/__pycache__/__init__.cpython-314.pyc"
+        assert {f"{package}/__init__.py", here} <= held
 
 
 def test_the_built_site_runs_python(site: Path) -> None:

@@ -1,4 +1,5 @@
-// At build, in Node: start Python, import what pages import, and keep the memory.
+// At build, in Node: start Python, import what pages import, and keep the memory and what was compiled.
+import compileSource from "./compile.py";
 import prepareSource from "./record.py";
 import { type Machine, type Places, type Runtime, start } from "./start";
 
@@ -6,6 +7,8 @@ export interface Recorded {
   /** The files of the archive. */
   readonly memory: Uint8Array;
   readonly places: Places;
+  /** A zip of the modules, compiled, under the paths of their sources below /lib. */
+  readonly compiled: Uint8Array;
 }
 
 export async function record(runtime: Runtime): Promise<Recorded> {
@@ -23,9 +26,11 @@ export async function record(runtime: Runtime): Promise<Recorded> {
   const memory = pyodide.makeMemorySnapshot();
   const end = memory.findLastIndex((byte) => byte !== 0) + 1;
   const page = 65536; // of memory: what grows, grows by pages
+  pyodide.runPython(compileSource); // after the memory, which has no trace of it
   return {
-    memory: memory.subarray(0, Math.ceil(end / page) * page),
+    memory: memory.slice(0, Math.ceil(end / page) * page),
     places: { functions, opened },
+    compiled: machine.FS.readFile("/compiled.zip"),
   };
 }
 

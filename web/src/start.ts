@@ -23,6 +23,7 @@ interface LoadedLibrary {
 export interface Machine {
   readonly FS: {
     mkdirTree(path: string): void;
+    readFile(path: string): Uint8Array;
     writeFile(path: string, content: Uint8Array, options: { canOwn: boolean }): void;
   };
   readonly HEAP8: Int8Array;
