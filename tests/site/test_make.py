@@ -5,9 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from attention_docs.new_page import main as new_page
 from pages.parse import parse_file
@@ -38,12 +40,21 @@ def test_help_lists_every_target() -> None:
     assert set(listed) == set(phony[1].split()) - {"setup"}
 
 
-def test_a_missing_python_is_one_clear_line(tmp_path: Path) -> None:
-    for name in ("pyproject.toml", "constraints.txt"):
-        shutil.copyfile(ROOT / name, tmp_path / name)
+AN_OLD_PYTHON = f"""#!/bin/sh
+exec '{sys.executable}' -c 'import sys; sys.version_info = (3, 11, 4); exec(sys.argv[2])' "$@"
+"""
+
+
+@pytest.mark.parametrize("name", ["python-that-is-not-there", "./an-old-python"])
+def test_a_missing_python_is_one_clear_line(name: str, tmp_path: Path) -> None:
+    for file in ("pyproject.toml", "constraints.txt"):
+        shutil.copyfile(ROOT / file, tmp_path / file)
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    old = tmp_path / "an-old-python"
+    old.write_text(AN_OLD_PYTHON, encoding="utf-8")
+    old.chmod(0o755)
     ran = subprocess.run(
-        [str(SH), ".ci/setup", "python-that-is-not-there"],
+        [str(SH), ".ci/setup", name],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -51,9 +62,24 @@ def test_a_missing_python_is_one_clear_line(tmp_path: Path) -> None:
     )
     assert ran.returncode == 1
     assert ran.stderr == (
-        "make: needs Python 3.11 to 3.14, and found none under the name python-that-is-not-there\n"
+        f"make: needs Python 3.11.5 to 3.14, and found none under the name {name}\n"
     )
     assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="others have packages of their own")
+def test_what_is_installed_takes_the_oldest_python_that_the_set_up_takes() -> None:
+    setup = (ROOT / ".ci/setup").read_text(encoding="utf-8")
+    found = re.search(r"not \((\d+), (\d+), (\d+)\) <= sys.version_info", setup)
+    assert found is not None
+    oldest = ".".join(found.groups())
+    refuse = {
+        one.name: required
+        for one in distributions()
+        if (required := one.metadata["Requires-Python"])
+        and not SpecifierSet(required).contains(oldest)
+    }
+    assert refuse == {}
 
 
 def test_a_new_page_passes(tmp_path: Path) -> None:
