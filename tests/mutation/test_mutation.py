@@ -19,6 +19,9 @@ from mutation.tests_jury import Evidence, jury, own_files, source_of
 
 ROOT = Path(__file__).parents[2]
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process for each fault")
+# JAX, if another test of this process has imported it, warns of each fork, for those that go on
+# to use it.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
 
 @pytest.mark.slow
