@@ -291,6 +291,32 @@ def _torch(
     return output.numpy()
 
 
+def _flex(
+    query: Any, key: Any, value: Any, *, allowed: Any = None, softcap: float | None = None
+) -> Any:
+    torch: Any = import_module("torch")
+    flex: Any = import_module("torch.nn.attention.flex_attention")
+
+    block_mask = score_mod = None
+    if allowed is not None:
+        seen = torch.asarray(allowed)
+        block_mask = flex.create_block_mask(
+            lambda b, h, q, k: seen[b, h, q, k], *seen.shape, device="cpu", BLOCK_SIZE=8
+        )
+    if softcap is not None:
+
+        def score_mod(score: Any, *_: Any) -> Any:
+            return softcap * torch.tanh(score / softcap)
+
+    output = flex.flex_attention(
+        *map(torch.asarray, (query, key, value)),
+        score_mod,
+        block_mask,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output.numpy()
+
+
 def _multi_head(query: Any, key: Any, value: Any, need_weights: bool, mask: Any) -> Any:
     torch: Any = import_module("torch")
 
@@ -517,6 +543,7 @@ _FLASH_ATTENTION = {
 _LIBRARIES = (
     _Library("attention_ref", "attention-ref", _attention_ref),
     _Library("PyTorch SDPA", "torch", _torch),
+    _Library("flex_attention", "torch", _flex),
     _Library("nn.MultiheadAttention", "torch", _with_weights),
     _Library("nn.MultiheadAttention without weights", "torch", _without_weights),
     _Library("JAX", "jax", _jax),
