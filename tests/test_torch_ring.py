@@ -129,6 +129,8 @@ def work(rank, world, folder):
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", world)
     settings = {"store": store, "rank": rank, "world_size": world}
+    # One that waits for a process that went another way raises after this long, which ends them
+    # all. All waits together take seconds, and on a machine eight times as busy about a minute.
     dist.init_process_group("gloo", timeout=timedelta(minutes=5), **settings)
     lengths, found = LENGTHS[world], {}
 
