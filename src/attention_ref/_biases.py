@@ -168,8 +168,9 @@ def relative_position_bucket(
     require_dtype(xp, "integral", relative_position=relative_position)
     edges = _bucket_edges(bidirectional, num_buckets, max_distance)
     device = array_api_compat.device(relative_position)
-    edges_array = xp.asarray(edges, dtype=xp.int64, device=device)
-    ahead = xp.reshape(xp.astype(relative_position, xp.int64), (-1,))
+    wide = xp.arange(0, device=device).dtype  # int64, or in JAX's default int32
+    edges_array = xp.asarray(edges, dtype=wide, device=device)
+    ahead = xp.reshape(xp.astype(relative_position, wide), (-1,))
     distance = xp.abs(ahead) if bidirectional else xp.clip(-ahead, 0, None)
     bucket = xp.searchsorted(edges_array, distance, side="right")
     if bidirectional:

@@ -333,3 +333,13 @@ def test_on_jax_as_on_numpy(name):
         # JAX counts in int32 where NumPy does in int64.
         assert ours.dtype == numpys.dtype or ours.dtype.kind == numpys.dtype.kind == "i"
         np.testing.assert_allclose(ours, numpys, **CLOSE)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_buckets_are_found_without_64_bits_too(bidirectional):
+    distance = np.arange(-200, 201)
+    options = {"bidirectional": bidirectional, "num_buckets": 32, "max_distance": 128}
+    with jax.enable_x64(False):  # as JAX starts; what narrows unasked warns, which fails here
+        found = attention_ref.relative_position_bucket(jnp.asarray(distance), **options)
+    expected = attention_ref.relative_position_bucket(distance, **options)
+    np.testing.assert_array_equal(found, expected)
