@@ -16,6 +16,9 @@ def array_namespace(**arrays: Array | None) -> Any:
         if not array_api_compat.is_array_api_obj(array):
             came = type(array).__name__
             raise TypeError(f"{name} must be an array (NumPy, PyTorch, ...), got {came}")
+        # 2 is a dtype that a package has added, such as bfloat16, whose kind NumPy cannot tell.
+        if array_api_compat.is_numpy_array(array) and array.dtype.isbuiltin == 2:
+            raise TypeError(f"{name} must have one of NumPy's own dtypes, got {dtype_name(array)}")
     (first_name, first), *others = given.items()
     for name, array in others:
         if _library(array) != _library(first):

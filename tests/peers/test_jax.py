@@ -343,3 +343,19 @@ def test_buckets_are_found_without_64_bits_too(bidirectional):
         found = attention_ref.relative_position_bucket(jnp.asarray(distance), **options)
     expected = attention_ref.relative_position_bucket(distance, **options)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.no_shape_checks
+def test_a_dtype_that_is_not_numpys_own_is_refused_in_one_line():
+    narrow, wide = np.zeros((2, 3), dtype=jnp.bfloat16), np.zeros((2, 3))
+    attend = attention_ref.scaled_dot_product_attention
+    for name, call in (
+        ("x", lambda: attention_ref.softmax(narrow)),
+        ("query", lambda: attend(narrow, narrow, narrow)),
+        ("value", lambda: attend(wide, wide, narrow)),
+        ("bias", lambda: attend(wide, wide, wide, bias=narrow[:, :2])),
+        ("weights", lambda: attention_ref.heatmap(narrow)),
+    ):
+        line = f"^{name} must have one of NumPy's own dtypes, got bfloat16$"
+        with pytest.raises(TypeError, match=line):
+            call()
