@@ -105,7 +105,7 @@ class Mutants:
                 if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                     inside = f"{function}.{statement.name}".lstrip(".")
                 in_function = isinstance(statement, ast.FunctionDef)
-                if isinstance(statement, ast.stmt) and not _is_docstring(statement):
+                if isinstance(statement, ast.stmt) and not _runs_nothing(statement):
                     at_import = imported and not in_function
                     yield from self._statement(statements, at, inside, at_import)
                 yield from self._body(statement, inside, imported and not in_function)
@@ -187,6 +187,12 @@ def _places(scope: ast.AST, header: str) -> Iterator[tuple[list[ast.stmt], int]]
 
 def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _runs_nothing(statement: ast.stmt) -> bool:
+    return _is_docstring(statement) or (
+        isinstance(statement, ast.AnnAssign) and statement.value is None
+    )
 
 
 def _lines(statement: ast.stmt) -> range:

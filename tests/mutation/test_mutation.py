@@ -72,6 +72,7 @@ LIMIT = 3
 
 def grow(x, axis=-1):
     """Say 1."""
+    y: int
     if x > LIMIT and not axis:
         return f(x + 1, axis=axis)
     x -= 2
@@ -126,7 +127,7 @@ def test_a_written_fault_comes_first_or_takes_a_place(tmp_path: Path) -> None:
     path = tmp_path / "grow.py"
     path.write_text(SOURCE)
     for before, after, expected in (
-        (None, "x = -x", '"""Say 1."""\n    x = -x\n    if x > LIMIT'),
+        (None, "x = -x", '"""Say 1."""\n    x = -x\n    y: int'),
         ("x -= 2", "x += 9", "x += 9\n    return x * 2"),
     ):
         mutants = Mutants("grow", path)
@@ -237,10 +238,10 @@ def test_the_jury_runs_the_line_and_is_quick(tmp_path: Path) -> None:
     path.write_text(SOURCE)
     mutants = {mutant.after: mutant for mutant in Mutants("grow", path)}
     tests = [
-        Evidence("slow", 15, {("grow", 9)}),
-        Evidence("never reached", 16, {("grow", 9)}),
-        Evidence("quick", 1, {("grow", 9), ("grow", 10)}),
-        Evidence("elsewhere", 1, {("other", 9)}),
+        Evidence("slow", 15, {("grow", 10)}),
+        Evidence("never reached", 16, {("grow", 10)}),
+        Evidence("quick", 1, {("grow", 10), ("grow", 11)}),
+        Evidence("elsewhere", 1, {("other", 10)}),
     ]
     assert [one.name for one in jury(mutants["x += 2"], tests)] == ["quick", "slow"]
     assert [one.name for one in jury(mutants["return x / 2"], tests)] == ["quick"]
