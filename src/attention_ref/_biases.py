@@ -55,8 +55,7 @@ def alibi_slopes(heads: int, *, like: Array | None = None) -> Float[Array, " hea
     heads = as_integer("heads", heads, least=1)
     power = 2 ** (heads.bit_length() - 1)
     slopes = [2.0 ** (-8 * h / power) for h in range(1, power + 1)]
-    between = [2.0 ** (-8 * h / (2 * power)) for h in range(1, 2 * power + 1, 2)]
-    slopes += between[: heads - power]
+    slopes += [2.0 ** (-8 * h / (2 * power)) for h in range(1, 2 * (heads - power), 2)]
     return floats_like(slopes, like)
 
 

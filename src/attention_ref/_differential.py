@@ -91,7 +91,6 @@ def differential_attention(
     else:
         subtracted = as_number("factor", factor)
     wide = xp.astype(value, dtype)
-    wide = xp.where(xp.isfinite(wide), wide, xp.nan)
     first, second = (
         scaled_dot_product_attention(
             query[..., half],

@@ -146,7 +146,7 @@ def attention_backward(
         d_sink = sum_to(xp, -xp.sum(worth, axis=-1), sink)
     d_scores = d_biased
     if softcap is not None:
-        softcap = as_number("softcap", softcap, positive=True)
+        softcap = as_number("softcap", softcap)
         d_scores = xp.where(visible, d_biased * (1 - (stages.capped / softcap) ** 2), 0.0)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else as_number("scale", scale)
     d_query = scale * (d_scores @ computed(key))

@@ -312,7 +312,7 @@ def _prepare(
     dtype = working_dtype(xp, query, value, decay, beta, state)
     device = array_api_compat.device(query)
     if decay is None:
-        decay = xp.zeros((1, 1), dtype=dtype, device=device)
+        decay = xp.zeros((1, 1), device=device)
     shape = (*batch, length, d_k)
     require_broadcast("decay", decay, shape, f"(*batch, length, d_k) = {shape}")
     last = decay.shape[-1] if decay.ndim else 1
@@ -322,7 +322,7 @@ def _prepare(
         beta = xp.broadcast_to(xp.astype(beta, dtype), shape[:-1])[..., None]
     whole = (*batch, d_k, value.shape[-1])
     if state is None:
-        state = xp.zeros(whole, dtype=dtype, device=device)
+        state = xp.zeros(whole, device=device)
     fits = tuple(state.shape) == whole
     require_shape("state", state, fits, f"(*batch, d_k, d_v) = {whole}")
     scale = 1 / math.sqrt(d_k) if scale is None else as_number("scale", scale)
