@@ -67,6 +67,19 @@ def test_without_extras_it_is_multi_head_attention(library, seed, cross):
     np.testing.assert_allclose(library.numpy(done.output), expected, **CLOSE)
 
 
+def test_a_bias_moves_weight_from_key_to_key(library):
+    """One that is the same for all keys of a row would move none."""
+    rng, parameters, _ = draw(5)
+    x = rng.standard_normal((BATCH, Q_LEN, D_MODEL))
+    bias = rng.standard_normal((BATCH, HEADS, 1, Q_LEN))
+    heads = {"heads": HEADS, "kv_heads": KV_HEADS}
+    expected = multi_head_attention(x, *parameters.values(), **heads, bias=bias)
+    done = attention_layer(
+        library.array(x), there(library, parameters), **heads, bias=library.array(bias)
+    )
+    np.testing.assert_allclose(library.numpy(done.output), expected, **CLOSE)
+
+
 def by_hand(x, parameters, biases, mask, turn=lambda array: array):
     """Attend with a bias as one more feature, which is always one."""
     one = np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1)
@@ -237,9 +250,19 @@ RULE = "parameters must hold w_q, w_k, w_v, w_o and at most b_q, b_k, b_v, b_o"
             ValueError,
             "key must have shape (2, 3, length, 11), got (2, 1, 5, 11)",
         ),
+        (PARAMETERS, {"heads": 0}, ValueError, "heads must be at least 1, got 0"),
+        (PARAMETERS, {"heads": 1.0}, TypeError, "heads must be an integer, got float"),
+        (PARAMETERS, {"kv_heads": 0}, ValueError, "kv_heads must be at least 1, got 0"),
+        (
+            PARAMETERS,
+            {"bias": np.ones((2, 5, 5))},
+            ValueError,
+            "bias must have shape (q_len, kv_len) or (*batch, heads, q_len, kv_len), got "
+            "(2, 5, 5): write bias[:, None] for one a batch item, bias[None] for one a head",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(parameters, options, error, message):
     with pytest.raises(error) as raised:
-        attention_layer(X, parameters, heads=1, **options)
+        attention_layer(X, parameters, **{"heads": 1} | options)
     assert str(raised.value) == message

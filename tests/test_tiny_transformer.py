@@ -2,6 +2,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from attention_ref import (
     causal_mask,
@@ -98,6 +99,15 @@ def test_decoding_equals_the_whole(library, steps):
         np.testing.assert_allclose(library.numpy(ours), rows, **CLOSE)
 
 
+def test_one_block_decodes_with_its_one_cache():
+    ids, parameters = draw(6)
+    one = {name: p for name, p in parameters.items() if not name.startswith("blocks.1.")}
+    whole = tiny_transformer(ids, one, heads=HEADS).logits
+    first = tiny_transformer(ids[:, :3], one, heads=HEADS)
+    rest = tiny_transformer(ids[:, 3:], one, heads=HEADS, caches=first.caches)
+    np.testing.assert_allclose(rest.logits, whole[:, 3:], **CLOSE)
+
+
 def test_one_sequence_needs_no_batch_axis():
     ids, parameters = draw(4)
     whole = tiny_transformer(ids, parameters, heads=HEADS).logits
@@ -172,6 +182,49 @@ WITHOUT = {name: array for name, array in PARAMETERS.items() if name != "embeddi
             lambda: tiny_transformer(IDS, PARAMETERS, heads=5),
             ValueError,
             "w_q must have shape (d_model=12, heads=5 * d_k), got (12, 12)",
+        ),
+        (
+            lambda: tiny_transformer(torch.asarray(IDS), PARAMETERS, heads=HEADS),
+            TypeError,
+            "embedding must be an array of the library of ids (torch), got numpy",
+        ),
+        (
+            lambda: tiny_transformer(
+                IDS, PARAMETERS | {"embedding": torch.zeros(13, 12)}, heads=HEADS
+            ),
+            TypeError,
+            "embedding must be an array of the library of ids (numpy), got torch",
+        ),
+        (
+            lambda: tiny_transformer(
+                IDS, PARAMETERS | {"unembedding": torch.zeros(12, 13)}, heads=HEADS
+            ),
+            TypeError,
+            "unembedding must be an array of the library of ids (numpy), got torch",
+        ),
+        (
+            lambda: tiny_transformer(
+                IDS, PARAMETERS | {"embedding": np.ones((13, 12), int)}, heads=HEADS
+            ),
+            TypeError,
+            "embedding must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: tiny_transformer(
+                IDS, PARAMETERS | {"unembedding": np.ones((12, 13), "f")}, heads=HEADS
+            ),
+            TypeError,
+            "unembedding must have the dtype of embedding (float64), got float32",
+        ),
+        (
+            lambda: tiny_transformer(np.array(3), PARAMETERS, heads=HEADS),
+            ValueError,
+            "ids must have shape (..., length), got ()",
+        ),
+        (
+            lambda: tiny_transformer(IDS, PARAMETERS | {"embedding": np.ones(13)}, heads=HEADS),
+            ValueError,
+            "embedding must have shape (vocabulary, d_model), got (13,)",
         ),
     ],
 )
