@@ -309,6 +309,36 @@ def test_published_sizes():
             ValueError,
             "length must be at least 0, got -2",
         ),
+        (
+            lambda: visible_pairs(5, right=-1),
+            ValueError,
+            "right must be at least 0, or None for no bound, got -1",
+        ),
+        (
+            lambda: projection_flops(1, 1, d_model=1, heads=1, kv_heads=-1, d_k=1, d_v=1),
+            ValueError,
+            "kv_heads must be at least 0, got -1",
+        ),
+        (
+            lambda: flash_attention_bytes(1, 1, **BYTES | {"d_k": -1}, q_tile=1),
+            ValueError,
+            "d_k must be at least 0, got -1",
+        ),
+        (
+            lambda: flash_attention_bytes(1, 1, **BYTES | {"itemsize": 0.5}, q_tile=1),
+            TypeError,
+            "itemsize must be an integer, got float",
+        ),
+        (
+            lambda: kv_cache_bytes(-1, layers=1, kv_heads=1, d_k=1, d_v=1, itemsize=1),
+            ValueError,
+            "length must be at least 0, got -1",
+        ),
+        (
+            lambda: latent_cache_bytes(1, layers=1, d_latent=-1, d_rotary=1, itemsize=1),
+            ValueError,
+            "d_latent must be at least 0, got -1",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):

@@ -167,6 +167,13 @@ def test_yarn_attention_factor(factor, expected):
     assert yarn_attention_factor(factor, mscale=0) == 1
 
 
+def test_yarn_s_defaults_are_those_of_the_paper():
+    frequencies = rotary_frequencies(64)
+    given = yarn(frequencies, beta_fast=32.0, beta_slow=1.0, truncate=False)
+    np.testing.assert_array_equal(yarn(frequencies, truncate=False), given)
+    assert np.isfinite(yarn(frequencies, original_length=1)).all()
+
+
 F = rotary_frequencies(8)
 NUMBER = "must be a finite number above zero, got"
 
@@ -247,6 +254,21 @@ ONE, TWO = (f"frequencies must have shape (d_rotary / 2,), at least ({n},), got 
             lambda: yarn_attention_factor(2, mscale=math.nan),
             ValueError,
             "mscale must be a finite number, got nan",
+        ),
+        (
+            lambda: yarn(F, original_length=0),
+            ValueError,
+            "original_length must be at least 1, got 0",
+        ),
+        (
+            lambda: yarn(F, beta_fast=0),
+            ValueError,
+            "beta_fast must be a finite number above zero, got 0",
+        ),
+        (
+            lambda: yarn(np.array([0.5, 0.5])),
+            ValueError,
+            "frequencies must fall and stay above zero, got 0.5 to 0.5",
         ),
     ],
 )
