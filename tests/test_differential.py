@@ -247,6 +247,26 @@ X, V = np.zeros((2, 5, 4)), np.zeros(3)
             TypeError,
             "layer must be an integer, got float",
         ),
+        (
+            lambda: differential_attention(X, X, X.astype(int), factor=0.5),
+            TypeError,
+            "value must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: differential_attention(X, X, X, factor=torch.zeros(2)),
+            TypeError,
+            "factor must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: differential_lambda(*[V.astype(int)] * 4, initial=0.2),
+            TypeError,
+            "lambda_q1 must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: differential_lambda(*[np.array(0.0)] * 4, initial=0.2),
+            ValueError,
+            "lambda_q1 must have shape (*batch, d_k), got ()",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):

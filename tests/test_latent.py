@@ -18,6 +18,7 @@ from attention_ref import (
     multi_head_attention,
     rms_norm,
     rotary_embedding,
+    scaled_dot_product_attention,
     sliding_window_mask,
     split_heads,
 )
@@ -269,6 +270,17 @@ def test_the_scale_is_of_the_expanded_sizes_unless_given(form):
     np.testing.assert_array_equal(form(*inputs, scale=scale), form(*inputs))
     flat = np.broadcast_to((inputs[2] @ inputs[5]).mean(-2, keepdims=True), form(*inputs).shape)
     np.testing.assert_allclose(form(*inputs, scale=0.0), flat, **CLOSE)
+
+
+@FORMS
+def test_one_feature_that_does_not_turn_is_enough(form):
+    rng = np.random.default_rng(0)
+    query, latent = rng.standard_normal((3, 5, 1)), rng.standard_normal((1, 7, 2))
+    rotary_query, rotary_key = np.zeros((3, 5, 4)), np.zeros((1, 7, 4))
+    w_uk, w_uv = rng.standard_normal((3, 2, 1)), rng.standard_normal((3, 2, 11))
+    found = form(query, rotary_query, latent, rotary_key, w_uk, w_uv, scale=0.3)
+    expected = scaled_dot_product_attention(query, latent @ w_uk, latent @ w_uv, scale=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
 
 
 X = [np.zeros(shape) for shape in SHAPES]
