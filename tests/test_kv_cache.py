@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -257,6 +258,32 @@ def test_float16_stays_float16():
         assert cache.key.dtype == cache.value.dtype == np.float16
 
 
+def test_a_static_cache_is_on_the_device_of_its_keys():
+    device = array_api_strict.Device("device1")
+    key, value = (array_api_strict.asarray(x, device=device) for x in draw(10)[1:])
+    cache = StaticKVCache.empty(key, value, LENGTH).append(key, value)
+    assert {x.device for x in cache} == {cache.mask(1).device} == {device}
+
+
+def test_an_empty_cache_starts_at_zero_and_may_stay_empty():
+    _, key, value = draw(8)
+    growing = KVCache.empty(key, value)
+    assert (growing.q_start, growing.position) == (0, 0)
+    no_room = StaticKVCache.empty(key, value, 0)
+    assert no_room.key.shape == (BATCH, KV_HEADS, 0, D_K)
+    assert no_room.append(key[:, :, :0], value[:, :, :0]).position.tolist() == [0, 0]
+
+
+def test_a_sequence_may_bring_no_token_and_a_batch_no_axis():
+    _, key, value = draw(9, 3)
+    static = StaticKVCache.empty(key, value, 5).append(key, value, np.array([0, 3]))
+    assert static.position.tolist() == [0, 3]
+    assert not static.key[0].any()
+    np.testing.assert_array_equal(static.key[1, :, :3], key[1])
+    alone = KVCache.empty(key[0], value[0]).append(key[0], value[0])
+    np.testing.assert_array_equal(alone.key, key[0])
+
+
 KEY, VALUE = np.zeros((2, 3, 5, 7)), np.zeros((2, 3, 5, 11))
 GROWING, STATIC = KVCache.empty(KEY, VALUE), StaticKVCache.empty(KEY, VALUE, 6)
 SHAPES = "must have shape (2, 3, length, "
@@ -347,6 +374,41 @@ SHAPES = "must have shape (2, 3, length, "
             lambda: GROWING.last(2, sink_tokens=1.0),
             TypeError,
             "sink_tokens must be an integer, got float",
+        ),
+        (
+            lambda: GROWING.last(1, sink_tokens=-1),
+            ValueError,
+            "sink_tokens must be at least 0, got -1",
+        ),
+        (
+            lambda: StaticKVCache.empty(KEY, VALUE[:, :, :4], 6),
+            ValueError,
+            "value must have shape (2, 3, length=5, d_v), got (2, 3, 4, 11)",
+        ),
+        (
+            lambda: StaticKVCache.empty(KEY, VALUE, -1),
+            ValueError,
+            "capacity must be at least 0, got -1",
+        ),
+        (
+            lambda: STATIC.append(KEY, VALUE, torch.zeros(2, dtype=torch.int64)),
+            TypeError,
+            "lengths must be an array of the library of key (numpy), got torch",
+        ),
+        (
+            lambda: KVCache.empty(KEY, torch.asarray(VALUE)),
+            TypeError,
+            "value must be an array of the library of key (numpy), got torch",
+        ),
+        (
+            lambda: KVCache.empty(KEY, VALUE.astype(int)),
+            TypeError,
+            "value must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: GROWING.append(KEY, torch.asarray(VALUE)),
+            TypeError,
+            "value must be an array of the library of what is kept (numpy), got torch",
         ),
     ],
 )

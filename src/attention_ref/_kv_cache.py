@@ -223,13 +223,9 @@ class StaticKVCache(NamedTuple):
         self, q_len: int, *, left: int | None = None, sink_tokens: int = 0
     ) -> Bool[Array, "*batch 1 q_len capacity"]:
         """Return the causal mask of the last append's queries; with `left`, in that window."""
+        capacity = self.key.shape[-2]
         mask = streaming_mask(
-            q_len,
-            self.key.shape[-2],
-            left=left,
-            sink_tokens=sink_tokens,
-            q_start=self.q_start,
-            like=self.key,
+            q_len, capacity, left=left, sink_tokens=sink_tokens, q_start=self.q_start
         )
         return mask[..., None, :, :]
 
