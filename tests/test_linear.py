@@ -1,3 +1,4 @@
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -274,6 +275,28 @@ def test_the_error_is_at_most_twice_that_of_the_recurrence_in_float32(form, dtyp
         assert (ours.double() - best).abs().max() <= allowed
 
 
+@pytest.mark.parametrize("batch", [(), (1,), (1, 2)])
+def test_two_features_that_fade_apart_do_so_in_a_batch_of_one(library, batch):
+    """Neither a batch of one nor two features are taken for one decay that all features share."""
+    rng = np.random.default_rng(5)
+    query, key, decay = rng.standard_normal((3, *batch, 7, 2))
+    decay, value = -np.abs(decay), rng.standard_normal((*batch, 7, 3))
+    arrays = [library.array(x) for x in (query, key, value)]
+    expected = linear_attention_recurrent(*arrays, decay=library.array(decay))
+    found = linear_attention(*arrays, decay=library.array(decay))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(
+            library.numpy(ours), library.numpy(theirs), rtol=1e-11, atol=1e-12
+        )
+
+
+def test_what_is_not_given_is_on_the_device_of_the_query():
+    device = array_api_strict.Device("device1")
+    x = array_api_strict.ones((5, 3), device=device)
+    for form in (linear_attention_recurrent, linear_attention):
+        assert {found.device for found in form(x, x, x)} == {device}
+
+
 X = np.zeros((5, 3))
 
 
@@ -330,6 +353,31 @@ X = np.zeros((5, 3))
             lambda: linear_attention(X, X, X, scale=np.nan),
             ValueError,
             "scale must be a finite number, got nan",
+        ),
+        (
+            lambda: linear_attention_recurrent(X, X[:, :2], X),
+            ValueError,
+            "key must have shape (..., kv_len, d_k=3), got (5, 2)",
+        ),
+        (
+            lambda: linear_attention_recurrent(X, X, X, decay=torch.zeros(5, 3)),
+            TypeError,
+            "decay must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: linear_attention_recurrent(X, X, X, beta=torch.zeros(5)),
+            TypeError,
+            "beta must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: linear_attention_recurrent(X, X, X, decay=np.zeros((5, 3), dtype=int)),
+            TypeError,
+            "decay must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: linear_attention_recurrent(X, X, X, state=np.zeros((3, 3), dtype=int)),
+            TypeError,
+            "state must have a real floating dtype, got int64",
         ),
     ],
 )

@@ -295,6 +295,11 @@ def test_the_error_is_at_most_twice_that_of_the_plain_formula(form, dtype):
     assert (found.double() - exact).abs().max() <= allowed
 
 
+def test_no_keys_are_in_no_blocks(library):
+    nothing = library.array(np.ones((2, 0), dtype=bool))
+    assert expand_block_mask(nothing, 5, 0, q_block=3, kv_block=2).shape == (5, 0)
+
+
 X = np.zeros((2, 5, 3))
 B = np.ones((2, 3), dtype=bool)
 
@@ -383,6 +388,16 @@ B = np.ones((2, 3), dtype=bool)
             TypeError,
             "mask must be boolean, True where a query may attend, got float64: numbers would be "
             "added to the scores, where 0 and 1 hide nothing (0 and -inf do: pass them as bias)",
+        ),
+        (
+            lambda: expand_block_mask(B, 5, -1, q_block=3, kv_block=2),
+            ValueError,
+            "kv_len must be at least 0, got -1",
+        ),
+        (
+            lambda: block_sparse_attention(X, X, X, torch.asarray(B), q_block=3, kv_block=2),
+            TypeError,
+            "block_mask must be an array of the library of query (numpy), got torch",
         ),
     ],
 )
