@@ -81,6 +81,19 @@ def test_partners_are_the_right_tokens():
             assert atom == element, name
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_lengths_are_hundredths_and_predictions_are_likely_tokens(name):
+    found = real_map(name)
+    np.testing.assert_array_equal(found.lengths, found.lengths.round(2))
+    assert (found.lengths % 1 != 0).any()
+    assert all(isinstance(token, str) for token in found.next_tokens)
+    chances = list(found.next_tokens.values())
+    assert chances == sorted(chances, reverse=True)
+    assert sum(chances) <= 1
+    if name == "france":
+        assert next(iter(found.next_tokens)).strip() == "Paris"
+
+
 def test_the_arrays_are_the_callers_own():
     first = real_map("pilot")
     for array in (first.weights, first.lengths, first.partners, first.removed, first.shifted):
