@@ -192,6 +192,28 @@ def test_the_weights_are_those_of_what_the_attention_reads(block):
     done = block(x, parameters, heads=HEADS)
     np.testing.assert_array_equal(done.weights, expected.weights)
     np.testing.assert_array_equal(done.cache.key, expected.cache.key)
+    # One key head, keys that depend on their position, and earlier ones in a cache.
+    few = {name: attention[name][:, : D_MODEL // HEADS] for name in ("w_k", "w_v")}
+    options = {"kv_heads": 1, "rotary": lambda array, positions: (positions + 2) * array}
+    earlier = attention_layer(read[:, :3], attention | few, heads=HEADS, **options).cache
+    options |= {"heads": HEADS, "cache": earlier, "mask": causal_mask(4, LENGTH, q_start=3)}
+    expected = attention_layer(read[:, 3:], attention | few, **options)
+    parameters |= {f"attention.{name}": array for name, array in few.items()}
+    done = block(x[:, 3:], parameters, **options)
+    np.testing.assert_array_equal(done.weights, expected.weights)
+    np.testing.assert_array_equal(done.cache.key, expected.cache.key)
+
+
+def test_layer_norm_of_one_feature_is_the_shift():
+    x, one = np.array([[3.0], [-5.0]]), np.ones(1)
+    np.testing.assert_array_equal(layer_norm(x, one, 7 * one), [[7.0], [7.0]])
+
+
+def test_what_is_cut_off_has_no_gradient_nor_what_is_zero():
+    """PyTorch's relu passes none at zero either; where all inputs are zero that is every one."""
+    x = torch.tensor([[-2.0], [0.0], [3.0]], requires_grad=True)
+    feed_forward(x, torch.ones(1, 1), torch.ones(1, 1)).sum().backward()
+    assert x.grad.flatten().tolist() == [0, 0, 1]
 
 
 X = np.zeros((2, 3, 2))
@@ -277,6 +299,66 @@ PARAMETERS |= {"feed_forward.w_in": np.eye(2), "feed_forward.w_out": np.eye(2)}
             ValueError,
             "parameters must hold attention.w_q, attention.w_k, attention.w_v, attention.w_o "
             "and at most attention.b_q, attention.b_k, attention.b_v, attention.b_o, got none",
+        ),
+        (
+            lambda: layer_norm(X, torch.ones(2)),
+            TypeError,
+            "gain must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: layer_norm(X, np.ones(2), torch.ones(2)),
+            TypeError,
+            "shift must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: layer_norm(np.array(1.0), np.ones(1)),
+            ValueError,
+            "x must have shape (..., d) with d of at least 1, got ()",
+        ),
+        (
+            lambda: feed_forward(X, torch.eye(2), np.eye(2)),
+            TypeError,
+            "w_in must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: feed_forward(X, np.eye(2), torch.eye(2)),
+            TypeError,
+            "w_out must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: feed_forward(X, np.eye(2), np.eye(2), torch.ones(2)),
+            TypeError,
+            "b_in must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: feed_forward(X, np.eye(2), np.eye(2), None, torch.ones(2)),
+            TypeError,
+            "b_out must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: feed_forward(X.astype(int), np.eye(2, dtype=int), np.eye(2, dtype=int)),
+            TypeError,
+            "x must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: feed_forward(np.array(1.0), np.eye(1), np.eye(1)),
+            ValueError,
+            "x must have shape (..., d_model), got ()",
+        ),
+        (
+            lambda: feed_forward(X, np.ones(2), np.eye(2)),
+            ValueError,
+            "w_in must have shape (d_model=2, d_ff), got (2,)",
+        ),
+        (
+            lambda: feed_forward(X, np.eye(2), np.ones(2)),
+            ValueError,
+            "w_out must have shape (d_ff=2, d_out), got (2,)",
+        ),
+        (
+            lambda: feed_forward(X, np.eye(2, dtype=np.float32), np.eye(2)),
+            TypeError,
+            "w_in must have the dtype of x (float64), got float32",
         ),
     ],
 )

@@ -138,7 +138,7 @@ def feed_forward(
     hidden = isolated_matmul(xp, xp.astype(x, dtype), xp.astype(w_in, dtype))
     hidden = hidden if b_in is None else hidden + xp.astype(b_in, dtype)
     # Not where(hidden > 0, ...), which would turn NaN into 0.
-    positive = xp.where(hidden < 0, 0.0, hidden)
+    positive = xp.where(hidden <= 0, 0.0, hidden)
     output = isolated_matmul(xp, positive, xp.astype(w_out, dtype))
     output = output if b_out is None else output + xp.astype(b_out, dtype)
     return xp.astype(output, x.dtype)
