@@ -367,6 +367,75 @@ SMALL = {"block_size": 2, "blocks": 3, "left": 1}
             TypeError,
             "kv_len must be an integer, got float",
         ),
+        (
+            lambda: native_sparse_attention(Q.astype(int), K, K, G, **SMALL),
+            TypeError,
+            "query must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: native_sparse_attention(Q, K.astype(int), K, G, **SMALL),
+            TypeError,
+            "key must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: native_sparse_attention(Q, K, K, torch.asarray(G), **SMALL),
+            TypeError,
+            "gates must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: native_sparse_attention(
+                Q, K, K, G, **SMALL, compressed_key=torch.asarray(K[:, :, :2])
+            ),
+            TypeError,
+            "compressed_key must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: native_sparse_attention(
+                Q, K, K, G, **SMALL, compressed_value=K[:, :, :2].astype(int)
+            ),
+            TypeError,
+            "compressed_value must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: select_blocks(Q, K[:, :, :2], 5, block_size=0, blocks=3),
+            ValueError,
+            "block_size must be at least 1, got 0",
+        ),
+        (
+            lambda: select_blocks(Q, K[:, :, :0], -1, block_size=2, blocks=3),
+            ValueError,
+            "kv_len must be at least 0, got -1",
+        ),
+        (
+            lambda: select_blocks(Q, K[:, :, :2], 5, block_size=2, blocks=3, q_start=0.5),
+            TypeError,
+            "q_start must be an integer, got float",
+        ),
+        (
+            lambda: select_blocks(Q[0, 0], K[:, :, :2], 5, block_size=2, blocks=3),
+            ValueError,
+            "query must have shape (..., heads, q_len, d_k), got (5, 3)",
+        ),
+        (
+            lambda: select_blocks(Q, torch.asarray(K[:, :, :2]), 5, block_size=2, blocks=3),
+            TypeError,
+            "compressed_key must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: select_blocks(Q.astype(int), K[:, :, :2], 5, block_size=2, blocks=3),
+            TypeError,
+            "query must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: select_blocks(Q, K[:, :, :2].astype(int), 5, block_size=2, blocks=3),
+            TypeError,
+            "compressed_key must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: select_blocks(Q, K[:, [0] * 4, :2], 5, block_size=2, blocks=3),
+            ValueError,
+            "kv_heads must divide heads=6, got 4",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):
