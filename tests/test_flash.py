@@ -466,6 +466,92 @@ PART = flash_attention(X, Y, Y)
             "mask must depend on the distance of query and key alone, as causal_mask and "
             "sliding_window_mask do, got streaming_mask",
         ),
+        (
+            lambda: flash_attention(X, Y, Y, q_tile=2.0),
+            TypeError,
+            "q_tile must be an integer, got float",
+        ),
+        (
+            lambda: flash_attention(X, Y, Y, kv_tile=0),
+            ValueError,
+            "kv_tile must be at least 1, got 0",
+        ),
+        (
+            lambda: flash_attention(X, Y.astype(np.float32), Y),
+            TypeError,
+            "key must have the dtype of query (float64), got float32",
+        ),
+        (
+            lambda: flash_attention(X, Y, X),
+            ValueError,
+            "value must have shape (kv_len=7, d_v), got (5, 3)",
+        ),
+        (
+            lambda: flash_attention(X, Y, Y, scale=np.nan),
+            ValueError,
+            "scale must be a finite number, got nan",
+        ),
+        (
+            lambda: flash_attention(X, Y, Y, sink=np.zeros(5)),
+            ValueError,
+            "sink must have shape that broadcasts to (*batch) = (), got (5,)",
+        ),
+        (
+            lambda: flash_attention(X, Y, Y, bias=np.zeros((5, 6))),
+            ValueError,
+            "bias must have shape that broadcasts to (*batch, q_len, kv_len) = (5, 7), got (5, 6)",
+        ),
+        (
+            lambda: flash_attention(X, Y, Y, mask=lambda q, k: np.ones((5, 7))),
+            TypeError,
+            "mask must be boolean, True where a query may attend, got float64: numbers would be "
+            "added to the scores, where 0 and 1 hide nothing (0 and -inf do: pass them as bias)",
+        ),
+        (
+            lambda: flash_attention(X, Y, Y, bias=lambda q, k: torch.ones(7)),
+            TypeError,
+            "bias must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: flash_attention(X, Y, Y, bias=lambda q, k: np.ones((5, 6))),
+            ValueError,
+            "bias must have shape that broadcasts to its tile, (5, 7), got (5, 6)",
+        ),
+        (
+            lambda: flash_attention_backward(X.astype(int), X, Y, Y, *PART),
+            TypeError,
+            "gradient must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: flash_attention_backward(torch.asarray(X), X, Y, Y, *PART),
+            TypeError,
+            "gradient must be an array of the library of query (numpy), got torch",
+        ),
+        (
+            lambda: merge_partial([X[0]], [X[0, 0]]),
+            ValueError,
+            "outputs[0] must have shape (..., q_len, d_v), got (3,)",
+        ),
+        (
+            lambda: merge_partial([X, torch.asarray(X)], [X[:, 0]] * 2),
+            TypeError,
+            "outputs[1] must be an array of the library of outputs[0] (numpy), got torch",
+        ),
+        (
+            lambda: merge_partial([X], [torch.asarray(X[:, 0])]),
+            TypeError,
+            "logsumexps[0] must be an array of the library of outputs[0] (numpy), got torch",
+        ),
+        (
+            lambda: merge_partial([X], [X[:, 0].astype(int)]),
+            TypeError,
+            "logsumexps[0] must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: merge_partial([X, X.astype(int)], [X[:, 0]] * 2),
+            TypeError,
+            "outputs[1] must have a real floating dtype, got int64",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):
