@@ -440,6 +440,36 @@ def test_the_layout_must_be_given():
             TypeError,
             "like must be an array (NumPy, PyTorch, ...), got int",
         ),
+        (
+            lambda: rotate_pairs(X, torch.asarray(FULL), FULL, layout="half"),
+            TypeError,
+            "cos must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: rotate_pairs(X, FULL, torch.asarray(FULL), layout="half"),
+            TypeError,
+            "sin must be an array of the library of x (numpy), got torch",
+        ),
+        (
+            lambda: rotate_pairs(X, FULL > 0, FULL, layout="half"),
+            TypeError,
+            "cos must have a real floating dtype, got bool",
+        ),
+        (
+            lambda: rotate_pairs(X.astype(int), FULL, FULL, layout="half"),
+            TypeError,
+            "x must have a real floating dtype, got int64",
+        ),
+        (
+            lambda: rotate_pairs(X, np.array(1.0), np.array(0.0), layout="half"),
+            ValueError,
+            "cos must have shape (5, pairs) or (2, 3, 5, pairs) with pairs from 1 to 4, got ()",
+        ),
+        (
+            lambda: sinusoidal_encoding(3, 0),
+            ValueError,
+            "d_model must be at least 2, got 0",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):
