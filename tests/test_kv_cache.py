@@ -285,8 +285,15 @@ def test_a_sequence_may_bring_no_token_and_a_batch_no_axis():
 
 
 KEY, VALUE = np.zeros((2, 3, 5, 7)), np.zeros((2, 3, 5, 11))
-GROWING, STATIC = KVCache.empty(KEY, VALUE), StaticKVCache.empty(KEY, VALUE, 6)
 SHAPES = "must have shape (2, 3, length, "
+
+
+def growing():
+    return KVCache.empty(KEY, VALUE)
+
+
+def static():
+    return StaticKVCache.empty(KEY, VALUE, 6)
 
 
 @pytest.mark.no_shape_checks
@@ -314,53 +321,53 @@ SHAPES = "must have shape (2, 3, length, "
             "value must have shape (2, 3, length=5, d_v), got (2, 3, 4, 11)",
         ),
         (
-            lambda: GROWING.append(KEY[:1], VALUE),
+            lambda: growing().append(KEY[:1], VALUE),
             ValueError,
             f"key {SHAPES}7), got (1, 3, 5, 7)",
         ),
         (
-            lambda: STATIC.append(KEY, VALUE[..., :7]),
+            lambda: static().append(KEY, VALUE[..., :7]),
             ValueError,
             f"value {SHAPES}11), got (2, 3, 5, 7)",
         ),
         (
-            lambda: STATIC.append(KEY[:, :, :1], VALUE),
+            lambda: static().append(KEY[:, :, :1], VALUE),
             ValueError,
             "value must have shape (2, 3, length=1, d_v), got (2, 3, 5, 11)",
         ),
         (
-            lambda: GROWING.append(KEY.astype(np.float32), VALUE),
+            lambda: growing().append(KEY.astype(np.float32), VALUE),
             TypeError,
             "key must have the dtype of what is kept (float64), got float32",
         ),
         (
-            lambda: GROWING.append(torch.asarray(KEY), VALUE),
+            lambda: growing().append(torch.asarray(KEY), VALUE),
             TypeError,
             "key must be an array of the library of what is kept (numpy), got torch",
         ),
         (
-            lambda: STATIC.append(KEY, VALUE).append(KEY, VALUE),
+            lambda: static().append(KEY, VALUE).append(KEY, VALUE),
             ValueError,
             "key must have at most as many tokens as there is room for, capacity=6, "
             "got 10 with those before",
         ),
         (
-            lambda: STATIC.append(KEY, VALUE, np.array([5, 6])),
+            lambda: static().append(KEY, VALUE, np.array([5, 6])),
             ValueError,
             "lengths must lie between 0 and the 5 of key, got 5 to 6",
         ),
         (
-            lambda: STATIC.append(KEY, VALUE, np.array([-1, 2])),
+            lambda: static().append(KEY, VALUE, np.array([-1, 2])),
             ValueError,
             "lengths must lie between 0 and the 5 of key, got -1 to 2",
         ),
         (
-            lambda: STATIC.append(KEY, VALUE, np.array([1])),
+            lambda: static().append(KEY, VALUE, np.array([1])),
             ValueError,
             "lengths must have shape (2,), got (1,)",
         ),
         (
-            lambda: STATIC.append(KEY, VALUE, np.array([1.0, 2.0])),
+            lambda: static().append(KEY, VALUE, np.array([1.0, 2.0])),
             TypeError,
             "lengths must have an integral dtype, got float64",
         ),
@@ -369,14 +376,14 @@ SHAPES = "must have shape (2, 3, length, "
             TypeError,
             "capacity must be an integer, got float",
         ),
-        (lambda: GROWING.last(-1), ValueError, "length must be at least 0, got -1"),
+        (lambda: growing().last(-1), ValueError, "length must be at least 0, got -1"),
         (
-            lambda: GROWING.last(2, sink_tokens=1.0),
+            lambda: growing().last(2, sink_tokens=1.0),
             TypeError,
             "sink_tokens must be an integer, got float",
         ),
         (
-            lambda: GROWING.last(1, sink_tokens=-1),
+            lambda: growing().last(1, sink_tokens=-1),
             ValueError,
             "sink_tokens must be at least 0, got -1",
         ),
@@ -391,7 +398,7 @@ SHAPES = "must have shape (2, 3, length, "
             "capacity must be at least 0, got -1",
         ),
         (
-            lambda: STATIC.append(KEY, VALUE, torch.zeros(2, dtype=torch.int64)),
+            lambda: static().append(KEY, VALUE, torch.zeros(2, dtype=torch.int64)),
             TypeError,
             "lengths must be an array of the library of key (numpy), got torch",
         ),
@@ -406,7 +413,7 @@ SHAPES = "must have shape (2, 3, length, "
             "value must have a real floating dtype, got int64",
         ),
         (
-            lambda: GROWING.append(KEY, torch.asarray(VALUE)),
+            lambda: growing().append(KEY, torch.asarray(VALUE)),
             TypeError,
             "value must be an array of the library of what is kept (numpy), got torch",
         ),
