@@ -64,7 +64,10 @@ class Mutants:
         self.tree = ast.parse(path.read_text(encoding="utf-8"))
 
     def __iter__(self) -> Iterator[Mutant]:
-        yield from self._body(self.tree, "", True)
+        left_out = material(self.tree)
+        for mutant in self._body(self.tree, "", True):
+            if mutant.function.partition(".")[0] not in left_out:
+                yield mutant
 
     def source(self) -> str:
         """Return the module as it is now, without its comments."""
@@ -183,6 +186,33 @@ def _places(scope: ast.AST, header: str) -> Iterator[tuple[list[ast.stmt], int]]
             for at, one in enumerate(statements if isinstance(statements, list) else []):
                 if _header(one) == header:
                     yield statements, at
+
+
+def material(tree: ast.Module) -> set[str]:
+    """Return the functions that nothing but the mistakes and the inputs of exercises uses.
+
+    No fault is planted there: in a wrong answer it leaves a wrong answer, in the inputs others.
+    Whether they serve is asked by what they must refuse, in tests/test_exercises.py.
+    """
+    left_out = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Exercise":
+            for part in node.keywords:
+                if part.arg in ("mistakes", "inputs"):
+                    left_out |= _names(part.value)
+    users: dict[str, set[str]] = {}
+    for statement in tree.body:
+        user = statement.name if isinstance(statement, ast.FunctionDef) else ""
+        for name in _names(statement) - {user}:
+            users.setdefault(name, set()).add(user)
+    defined = {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
+    while more := {name for name in defined - left_out if users.get(name, {""}) <= left_out}:
+        left_out |= more
+    return left_out
+
+
+def _names(scope: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(scope) if isinstance(node, ast.Name)}
 
 
 def _is_docstring(statement: ast.stmt) -> bool:

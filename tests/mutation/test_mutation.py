@@ -107,6 +107,50 @@ def test_the_standard_faults_are_planted(tmp_path: Path) -> None:
     }
 
 
+EXERCISE = """
+def answer(x):
+    return _half(x) + 1
+
+
+def _half(x):
+    return x / 2
+
+
+def _small(rng):
+    yield _drawn(rng)
+
+
+def _drawn(rng):
+    return rng + 1
+
+
+def _wrong(x):
+    return _twice(x) + 1
+
+
+def _twice(x):
+    return 2 * answer(x)
+
+
+def _rule(answer, x):
+    return answer > 1
+
+
+ONE = Exercise(solution=answer, inputs=_small, mistakes=(_wrong,), rules=(_rule,))
+"""
+
+
+def test_no_fault_is_planted_in_what_is_wrong_on_purpose_or_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "exercise.py"
+    path.write_text(EXERCISE)
+    planted = {mutant.function for mutant in Mutants("exercise", path)}
+    assert planted == {"answer", "_half", "_rule", ""}
+    path.write_text(EXERCISE.replace("Exercise(", "Other("))
+    assert {"_small", "_drawn", "_wrong", "_twice"} <= {
+        mutant.function for mutant in Mutants("exercise", path)
+    }
+
+
 def test_planting_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "grow.py"
     path.write_text(SOURCE)
