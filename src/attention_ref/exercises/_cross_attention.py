@@ -114,7 +114,8 @@ def _among_the_words(answer, y, x, w_q, w_k, w_v, lengths):
     """An output lies outside the values of the words that are no padding."""
     for one, words, n in zip(answer, x, lengths, strict=True):
         values = words[:n] @ w_v
-        if np.any((one < values.min(axis=0) - 1e-9) | (one > values.max(axis=0) + 1e-9)):
+        low, high = values.min(axis=0), values.max(axis=0)
+        if not np.all((low - 1e-9 <= one) & (one <= high + 1e-9)):
             return False
     return True
 

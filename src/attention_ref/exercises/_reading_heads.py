@@ -85,7 +85,7 @@ def _a_half_counts(weights):
 def _share_of_heads(answer, weights):
     """The answer times the number of heads must be a whole number of heads."""
     count = answer * weights.shape[0] * weights.shape[1]
-    return abs(count - round(float(count))) < 1e-9 and 0 <= answer <= 1
+    return abs(count - np.rint(count)) < 1e-9 and 0 <= answer <= 1
 
 
 _SINK_SHARE = Exercise(
