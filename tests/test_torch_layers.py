@@ -374,6 +374,16 @@ def test_how_weights_begin():
             assert weight.std() == pytest.approx(bound / 3**0.5, rel=0.1)
 
 
+def test_sizes_that_are_not_given():
+    block = TransformerBlock(D_MODEL, heads=2)
+    assert block.feed_forward["w_in"].shape == (D_MODEL, 4 * D_MODEL)
+    assert block.attention.w_k.shape == (D_MODEL, D_MODEL)
+    sizes = LATENT | {"d_v": None}
+    latent = LatentAttention(D_MODEL, heads=2, **sizes, layout="half")
+    assert latent.w_uv.shape == latent.w_uk.shape
+    assert CrossAttention(D_MODEL, heads=2).w_v.shape == (D_MODEL, D_MODEL)
+
+
 # What a person gets wrong
 
 
@@ -451,6 +461,96 @@ def test_how_weights_begin():
             lambda: TinyTransformer(13, 12, heads=2, layers=1).generate(torch.tensor([3]), -1),
             ValueError,
             "n must be at least 0, got -1",
+        ),
+        (
+            lambda: CrossAttention(0, heads=1),
+            ValueError,
+            "d_model must be at least 1, got 0",
+        ),
+        (
+            lambda: CrossAttention(12.0, heads=2),
+            TypeError,
+            "d_model must be an integer, got float",
+        ),
+        (
+            lambda: CrossAttention(D_MODEL, heads=0),
+            ValueError,
+            "heads must be at least 1, got 0",
+        ),
+        (
+            lambda: CrossAttention(D_MODEL, heads=5),
+            ValueError,
+            "heads must divide d_model=12, got 5",
+        ),
+        (
+            lambda: CrossAttention(D_MODEL, heads=2, d_context=5.0),
+            TypeError,
+            "d_context must be an integer, got float",
+        ),
+        (
+            lambda: GroupedQueryAttention(0, heads=1, kv_heads=1),
+            ValueError,
+            "d_model must be at least 1, got 0",
+        ),
+        (
+            lambda: GroupedQueryAttention(12.0, heads=2, kv_heads=1),
+            TypeError,
+            "d_model must be an integer, got float",
+        ),
+        (
+            lambda: GroupedQueryAttention(D_MODEL, heads=0, kv_heads=1),
+            ValueError,
+            "heads must be at least 1, got 0",
+        ),
+        (
+            lambda: GroupedQueryAttention(D_MODEL, heads=2, kv_heads=0),
+            ValueError,
+            "kv_heads must be at least 1, got 0",
+        ),
+        (
+            lambda: GroupedQueryAttention(D_MODEL, heads=2, kv_heads=1.0),
+            TypeError,
+            "kv_heads must be an integer, got float",
+        ),
+        (
+            lambda: TransformerBlock(D_MODEL, heads=2, d_ff=0),
+            ValueError,
+            "d_ff must be at least 1, got 0",
+        ),
+        (
+            lambda: TransformerBlock(D_MODEL, heads=2, d_ff=1.5),
+            TypeError,
+            "d_ff must be an integer, got float",
+        ),
+        (
+            lambda: LatentAttention(D_MODEL, heads=2, **LATENT | {"d_latent": 0}, layout="half"),
+            ValueError,
+            "d_latent must be at least 1, got 0",
+        ),
+        (
+            lambda: LatentAttention(D_MODEL, heads=2, **LATENT | {"d_v": 1.5}, layout="half"),
+            TypeError,
+            "d_v must be an integer, got float",
+        ),
+        (
+            lambda: TinyTransformer(0, D_MODEL, heads=2, layers=1),
+            ValueError,
+            "vocabulary must be at least 1, got 0",
+        ),
+        (
+            lambda: TinyTransformer(13.0, D_MODEL, heads=2, layers=1),
+            TypeError,
+            "vocabulary must be an integer, got float",
+        ),
+        (
+            lambda: TinyTransformer(13, D_MODEL, heads=2, layers=1.0),
+            TypeError,
+            "layers must be an integer, got float",
+        ),
+        (
+            lambda: TinyTransformer(13, 12, heads=2, layers=1).generate(torch.tensor([3]), 1.0),
+            TypeError,
+            "n must be an integer, got float",
         ),
     ],
 )

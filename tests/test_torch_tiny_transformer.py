@@ -65,6 +65,15 @@ def test_drawn_tokens_have_the_probability_of_the_softmax(temperature):
     assert (again[:, -1] == drawn).all()
 
 
+@pytest.mark.parametrize("temperature", [None, 1.0])
+def test_what_is_generated_has_the_axes_and_the_dtype_of_what_was_given(temperature):
+    model = TinyTransformer(1, 12, heads=3, layers=0)  # a vocabulary of one word, and no block
+    for shape in ((3,), (2, 3), (5, 2, 3)):
+        ids = torch.zeros(shape, dtype=torch.int32)
+        found = model.generate(ids, 4, temperature=temperature)
+        torch.testing.assert_close(found, torch.zeros(*shape[:-1], 7, dtype=torch.int32))
+
+
 def learned(attends):
     """Train on sequences that come twice, and return how much of the second time it gets right."""
     length, tokens = 5, 7
