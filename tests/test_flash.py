@@ -2,6 +2,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -319,6 +320,17 @@ def test_nothing_to_see_gives_zero(library):
     assert (library.numpy(merged.logsumexp) == -np.inf).all()
     none = flash_attention(arrays[0][:, :, :0, :], *arrays[1:])
     assert none.output.shape == (BATCH, HEADS, 0, D_V)
+
+
+def test_all_is_on_the_device_of_the_query():
+    device = array_api_strict.Device("device1")
+    inputs = [array_api_strict.asarray(x, device=device) for x in draw_inputs(12)]
+    tiles = {"q_tile": 2, "kv_tile": 3}
+    tiles |= {"mask": mask_tiles(causal_mask, q_start=2, like=inputs[0])}
+    part = flash_attention(*inputs, **tiles)
+    gradients = flash_attention_backward(part.output, *inputs, *part, **tiles)
+    nobody = flash_attention(inputs[0][:0, ...], *(x[:0, ...] for x in inputs[1:]))
+    assert {x.device for x in (*part, *gradients[:3], *nobody)} == {device}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

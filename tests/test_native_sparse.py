@@ -1,5 +1,6 @@
 import math
 
+import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -262,6 +263,12 @@ def test_fewer_keys_than_a_block_or_none(library):
     )
     assert nothing.shape == (BATCH, HEADS, LENGTH, D_V)
     assert not library.numpy(nothing).any()
+
+
+def test_all_is_on_the_device_of_the_query():
+    device = array_api_strict.Device("device1")
+    inputs = [array_api_strict.asarray(x, device=device) for x in draw(11)]
+    assert native_sparse_attention(*inputs, **SIZES).device == device
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
