@@ -300,7 +300,7 @@ def test_a_module_has_its_own_tests() -> None:
     assert owners["testing._faults"] == ["test_testing_faults"]
     assert owners["testing._judge"] == ["test_testing", "test_testing_faults"]
     assert owners["interop.torch"] == ["test_interop"]
-    assert owners["exercises._softmax"] == ["test_exercises"]
+    assert owners["exercises._softmax"] == ["test_exercises", "test_exercises_rules"]
     assert owners["_checks"] == []
     assert set(MODULES) <= set(owners)
 
