@@ -1,5 +1,6 @@
 // The map of a head: a cell deeper the more its query, down, reads of its key, across.
-const SVG = "http://www.w3.org/2000/svg";
+import { draw } from "./element";
+
 const WIDTH = 400;
 const LEVELS = 25;
 
@@ -12,14 +13,14 @@ export function shownToken(token: string | undefined): string {
 
 /** A map of a head, as small as a button. */
 export function smallMap(map: Grid): SVGElement {
-  const svg = drawn("svg", { viewBox: `0 0 ${map.length} ${map.length}`, "aria-hidden": "true" });
+  const svg = draw("svg", { viewBox: `0 0 ${map.length} ${map.length}`, "aria-hidden": "true" });
   svg.append(...cells(map, 1));
   return svg;
 }
 
 /** The large map, with the names of its tokens, one of which has its row and column framed. */
 export class HeadMap {
-  readonly element = drawn("svg", { role: "img" });
+  readonly element = draw("svg", { role: "img" });
   private margin = 0;
   private size = 0;
   private length = 0;
@@ -45,26 +46,25 @@ export class HeadMap {
     this.size = Math.min((WIDTH - this.margin) / this.length, 40);
     const { margin, size } = this;
     const side = size * this.length;
-    const group = drawn("g", { transform: `translate(${margin} ${margin})` });
-    group.append(drawn("rect", { class: "ground", width: side, height: side }));
+    const group = draw("g", { transform: `translate(${margin} ${margin})` });
+    group.append(draw("rect", { class: "ground", width: side, height: side }));
     group.append(...cells(map, size));
     for (const [query, key] of partners.entries()) {
       if (key < 0) continue;
       const inset = { x: key * size + 1, y: query * size + 1, width: size - 2, height: size - 2 };
-      group.append(drawn("rect", { class: "partner", ...inset }));
+      group.append(draw("rect", { class: "partner", ...inset }));
     }
     group.append(
-      drawn("rect", { class: "row", width: side, height: size }),
-      drawn("rect", { class: "column", width: size, height: side }),
+      draw("rect", { class: "row", width: side, height: size }),
+      draw("rect", { class: "column", width: size, height: side }),
     );
     for (const [at, one] of names.entries()) {
       const middle = (at + 0.5) * size;
       const turned = `translate(${middle} -5) rotate(-90)`;
-      const left = drawn("text", { x: -5, y: middle, "text-anchor": "end", class: "query" });
-      const above = drawn("text", { transform: turned, class: "key" });
-      left.textContent = one;
-      above.textContent = one;
-      group.append(left, above);
+      group.append(
+        draw("text", { x: -5, y: middle, "text-anchor": "end", class: "query" }, one),
+        draw("text", { transform: turned, class: "key" }, one),
+      );
     }
     const whole = margin + side + 1;
     this.element.setAttribute("viewBox", `0 0 ${whole} ${whole}`);
@@ -104,11 +104,5 @@ function cells(map: Grid, size: number): SVGElement[] {
   }
   return [...paths.entries()]
     .filter(([depth, d]) => depth > 0 && d)
-    .map(([depth, d]) => drawn("path", { d, "fill-opacity": depth / LEVELS }));
-}
-
-function drawn(tag: string, attributes: Readonly<Record<string, string | number>>): SVGElement {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, `${value}`);
-  return element;
+    .map(([depth, d]) => draw("path", { d, "fill-opacity": depth / LEVELS }));
 }

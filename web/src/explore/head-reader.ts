@@ -1,5 +1,6 @@
 // The head reader: all heads of a model by what they read, and one head's map, token by token.
 import type { Ask, Explorer } from "../explorer";
+import { make } from "./element";
 import source from "./head_reader.py";
 import style from "./head-reader.css" with { type: "text" };
 import { type Grid, HeadMap, shownToken, smallMap } from "./head-reader-map";
@@ -52,20 +53,10 @@ const SHOWN: Readonly<Record<string, string>> = {
   weights: "weights",
   "handed over": "weights × value length",
 };
-function made<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  className: string,
-  ...content: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const element = document.createElement(tag);
-  element.className = className;
-  element.append(...content);
-  return element;
-}
 
 /** A control with its name above it. */
 function labelled<T extends HTMLElement>(name: string, control: T): T {
-  made("label", "", made("span", "", name), control);
+  make("label", {}, make("span", {}, name), control);
   return control;
 }
 
@@ -122,25 +113,25 @@ export class Element extends HTMLElement implements Explorer {
   private token = 0;
   private speaking: ReturnType<typeof setTimeout> | undefined;
 
-  private readonly model = labelled("Model", made("select", ""));
-  private readonly text = labelled("Text", made("select", ""));
-  private readonly letters = labelled("Letters, a to z", made("input", ""));
-  private readonly step = labelled("After training step", made("select", ""));
-  private readonly layer = labelled("Layer", made("select", ""));
-  private readonly shown = labelled("Show", made("select", ""));
-  private readonly score = labelled("All heads, coloured by", made("select", ""));
-  private readonly summary = made("p", "");
-  private readonly overview = made("table", "overview");
-  private readonly heads = made("div", "heads");
-  private readonly heading = made("p", "heading");
-  private readonly facts = made("dl", "");
+  private readonly model = labelled("Model", make("select"));
+  private readonly text = labelled("Text", make("select"));
+  private readonly letters = labelled("Letters, a to z", make("input"));
+  private readonly step = labelled("After training step", make("select"));
+  private readonly layer = labelled("Layer", make("select"));
+  private readonly shown = labelled("Show", make("select"));
+  private readonly score = labelled("All heads, coloured by", make("select"));
+  private readonly summary = make("p");
+  private readonly overview = make("table", { className: "overview" });
+  private readonly heads = make("div", { className: "heads" });
+  private readonly heading = make("p", { className: "heading" });
+  private readonly facts = make("dl");
   private readonly map = new HeadMap(
     (query) => this.drawToken(query ?? this.token),
     (query) => this.choose(query),
   );
-  private readonly numbers = made("table", "numbers");
-  private readonly reading = made("p", "reading");
-  private readonly next = made("table", "next");
+  private readonly numbers = make("table", { className: "numbers" });
+  private readonly reading = make("p", { className: "reading" });
+  private readonly next = make("table", { className: "next" });
 
   get state(): string {
     const { model, text, step, layer, head, shown } = this.now();
@@ -186,7 +177,11 @@ export class Element extends HTMLElement implements Explorer {
     this.letters.autocapitalize = "none";
     this.letters.autocomplete = "off";
     const controls = [this.model, this.text, this.letters, this.step, this.layer, this.shown];
-    const lead = made("div", "controls", ...controls.map((one) => one.parentElement ?? one));
+    const lead = make(
+      "div",
+      { className: "controls" },
+      ...controls.map((one) => one.parentElement ?? one),
+    );
     // Another model has other texts, layers and heads: Python chooses.
     this.model.onchange = () => this.send({ model: this.model.value, shown: this.shown.value });
     this.text.onchange = () => this.change({ text: this.text.value });
@@ -205,15 +200,20 @@ export class Element extends HTMLElement implements Explorer {
     chooseByArrows(this.numbers, buttons(this.numbers), () => 1);
     this.append(
       lead,
-      made(
+      make(
         "div",
-        "all",
-        made("div", "scored", this.score.parentElement ?? this.score, this.summary),
-        made("div", "both", made("div", "scroll", this.overview), this.heads),
+        { className: "all" },
+        make("div", { className: "scored" }, this.score.parentElement ?? this.score, this.summary),
+        make(
+          "div",
+          { className: "both" },
+          make("div", { className: "scroll" }, this.overview),
+          this.heads,
+        ),
       ),
       this.heading,
       this.facts,
-      made("div", "pair", this.map.element, this.numbers),
+      make("div", { className: "pair" }, this.map.element, this.numbers),
       this.reading,
       this.next,
     );
@@ -250,23 +250,23 @@ export class Element extends HTMLElement implements Explorer {
     const last = partners.findLastIndex((partner) => partner >= 0);
     this.token = last < 0 ? tokens.length - 1 : last;
     const rows = tokens.map((token, at) => {
-      const button = made("button", "", made("small", "", `${at} `), shownToken(token));
+      const button = make("button", {}, make("small", {}, `${at} `), shownToken(token));
       button.type = "button";
       button.onclick = () => this.choose(at);
       button.onpointerenter = ({ pointerType }) => pointerType === "mouse" && this.drawToken(at);
       button.onpointerleave = () => this.drawToken(this.token);
-      const head = made("th", "", button, made("small", "marks"));
+      const head = make("th", {}, button, make("small", { className: "marks" }));
       head.scope = "row";
-      return made("tr", "", head, made("td", ""), made("td", ""), made("td", ""));
+      return make("tr", {}, head, make("td"), make("td"), make("td"));
     });
     const names = ["Token", "", "", "Length"].map((name) => {
-      const head = made("th", "", name);
+      const head = make("th", {}, name);
       head.scope = "col";
       return head;
     });
     this.numbers.replaceChildren(
-      made("thead", "", made("tr", "", ...names)),
-      made("tbody", "", ...rows),
+      make("thead", {}, make("tr", {}, ...names)),
+      make("tbody", {}, ...rows),
     );
   }
 
@@ -338,7 +338,7 @@ export class Element extends HTMLElement implements Explorer {
     this.scrollToCell(buttons[layer * across + head]);
     const [l, h] = strongest[name] ?? [0, 0];
     const count = counts[name];
-    const jump = made("button", "jump", `layer ${l}, head ${h}`);
+    const jump = make("button", { className: "jump" }, `layer ${l}, head ${h}`);
     jump.type = "button";
     jump.onclick = () => this.change({ layer: l, head: h });
     this.summary.replaceChildren(
@@ -360,25 +360,25 @@ export class Element extends HTMLElement implements Explorer {
   }
 
   private layOverview(layers: number, heads: number): void {
-    const head = made("tr", "", made("td", ""));
+    const head = make("tr", {}, make("td"));
     for (let at = 0; at < heads; at++) {
-      const column = made("th", "", `${at}`);
+      const column = make("th", {}, `${at}`);
       column.scope = "col";
       head.append(column);
     }
     const rows = Array.from({ length: layers }, (_, layer) => {
-      const name = made("th", "", `${layer}`);
+      const name = make("th", {}, `${layer}`);
       name.scope = "row";
-      const row = made("tr", "", name);
+      const row = make("tr", {}, name);
       for (let at = 0; at < heads; at++) {
-        const button = made("button", "");
+        const button = make("button");
         button.type = "button";
         button.onclick = () => this.change({ layer, head: at });
-        row.append(made("td", "", button));
+        row.append(make("td", {}, button));
       }
       return row;
     });
-    this.overview.replaceChildren(made("thead", "", head), made("tbody", "", ...rows));
+    this.overview.replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
   }
 
   private drawHeads(): void {
@@ -386,7 +386,7 @@ export class Element extends HTMLElement implements Explorer {
     while (this.heads.childElementCount > maps.length) this.heads.lastElementChild?.remove();
     while (this.heads.childElementCount < maps.length) {
       const at = this.heads.childElementCount;
-      const button = made("button", "");
+      const button = make("button");
       button.type = "button";
       button.onclick = () => this.change({ head: at });
       this.heads.append(button);
@@ -407,24 +407,24 @@ export class Element extends HTMLElement implements Explorer {
       .map(([from, to]) => `${shownToken(tokens[from])} → ${shownToken(tokens[to])}`);
     const more = pairs.length > 2 ? ` and ${pairs.length - 2} more` : "";
     const partner = pairs.length > 0 ? `Partners: ${named.join(", ")}${more}.` : "No partners.";
-    this.heading.replaceChildren(made("strong", "", `Layer ${layer}, head ${head}`), ` ${partner}`);
+    this.heading.replaceChildren(make("strong", {}, `Layer ${layer}, head ${head}`), ` ${partner}`);
     this.facts.replaceChildren(
       ...Object.entries(SCORES).flatMap(([name, meaning]) => {
         const value = scores[name]?.[layer]?.[head];
         if (value === undefined) return [];
         const digits = name === "removed" || name === "shifted" ? 4 : 2;
-        return [made("div", "", made("dt", "", meaning), made("dd", "", value.toFixed(digits)))];
+        return [make("div", {}, make("dt", {}, meaning), make("dd", {}, value.toFixed(digits)))];
       }),
     );
     const what = `Layer ${layer}, head ${head}: ${SHOWN[shown]} of each query, down, on each key`;
     const name = `${what}, across. The table holds those of one token.`;
     this.map.draw(maps[head] ?? [], tokens, partners, name);
     const rows = next.map(([token, chance, without]) => {
-      const name = made("th", "", shownToken(token));
+      const name = make("th", {}, shownToken(token));
       name.scope = "row";
-      return made(
+      return make(
         "tr",
-        "",
+        {},
         name,
         shareCell(chance),
         ...(without === null ? [] : [shareCell(without)]),
@@ -433,14 +433,14 @@ export class Element extends HTMLElement implements Explorer {
     const heading = ["Next token", "probability", "without this head"]
       .slice(0, model === choices.live ? 3 : 2)
       .map((name) => {
-        const cell = made("th", "", name);
+        const cell = make("th", {}, name);
         cell.scope = "col";
         return cell;
       });
     this.next.hidden = next.length === 0;
     this.next.replaceChildren(
-      made("thead", "", made("tr", "", ...heading)),
-      made("tbody", "", ...rows),
+      make("thead", {}, make("tr", {}, ...heading)),
+      make("tbody", {}, ...rows),
     );
     this.numbers.classList.toggle("with-lengths", shown === "handed over");
   }
@@ -479,10 +479,10 @@ export class Element extends HTMLElement implements Explorer {
     const { tokens, maps, head, partners, lengths } = this.now();
     const map = maps[head] ?? [];
     this.map.frame(token);
-    const own = () => made("span", "", `“${shownToken(tokens[token])}”`);
+    const own = () => make("span", {}, `“${shownToken(tokens[token])}”`);
     const [, reads, readers] = this.numbers.tHead?.rows[0]?.cells ?? [];
-    reads?.replaceChildren(own(), made("span", "", "reads it"));
-    readers?.replaceChildren(made("span", "", "it reads"), own());
+    reads?.replaceChildren(own(), make("span", {}, "reads it"));
+    readers?.replaceChildren(make("span", {}, "it reads"), own());
     for (const [at, row] of [...(this.numbers.tBodies[0]?.rows ?? [])].entries()) {
       const [name, from, to, length] = row.cells;
       const kinds = [
@@ -509,7 +509,7 @@ function showShare(cell: HTMLTableCellElement, share: number): void {
 }
 
 function shareCell(share: number): HTMLTableCellElement {
-  const cell = made("td", "");
+  const cell = make("td");
   showShare(cell, share);
   return cell;
 }

@@ -1,4 +1,5 @@
 // The picture of the lookup board: the plane with its arrows, and below it the beam of values.
+import { type Attributes, draw, setAttributes } from "./element";
 import { type Board, LARGEST_VALUE, type Point, REACH } from "./lookup-board-state";
 
 /** What Python makes of it. */
@@ -22,7 +23,6 @@ export type Move = { how: "to" | "by"; point: Point } | { how: "away" };
 
 type Moved = (handle: Handle, move: Move) => void;
 
-const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 360;
 const MIDDLE = WIDTH / 2;
 const UNIT = 78; // px for 1 in the plane
@@ -30,8 +30,6 @@ const BEAM = 446; // its height in the picture
 const TALLEST = 58; // of a weight of 1, standing on the beam
 const BEAM_LEFT = 24;
 const DEGREE = (WIDTH - 2 * BEAM_LEFT) / LARGEST_VALUE;
-
-type Attributes = Readonly<Record<string, string | number>>;
 
 export class BoardPicture {
   readonly element = draw("svg", {
@@ -96,9 +94,9 @@ export class BoardPicture {
       const [x, y] = onPicture(at);
       this.arrows.get(name)?.setAttribute("d", `M${MIDDLE} ${MIDDLE}L${x} ${y}`);
       const disc = this.discs.get(name);
-      if (disc) set(disc, { cx: x, cy: y });
+      if (disc) setAttributes(disc, { cx: x, cy: y });
       const label = this.labels.get(name);
-      if (label) set(label, beside([x, y]));
+      if (label) setAttributes(label, beside([x, y]));
       const text = `${at[0].toFixed(1)} to the right, ${at[1].toFixed(1)} up`;
       this.put({ kind, name }, [x, y], at[0], text);
     }
@@ -117,7 +115,7 @@ export class BoardPicture {
       const height = TALLEST * weight;
       heights.set(value, from + height);
       const bar = this.bars.get(name);
-      if (bar) set(bar, { x: onBeam(value) - 6, y: BEAM - from - height, height });
+      if (bar) setAttributes(bar, { x: onBeam(value) - 6, y: BEAM - from - height, height });
       const label = this.labels.get(name);
       if (label) label.textContent = `${name} ${weight.toFixed(2)}`;
     }
@@ -167,7 +165,11 @@ export class BoardPicture {
   private put(handle: Handle, [x, y]: Point, now: number, text: string): void {
     const group = this.handles.get(`${handle.kind} ${handle.name}`);
     if (!group) return;
-    set(group, { transform: `translate(${x} ${y})`, "aria-valuenow": now, "aria-valuetext": text });
+    setAttributes(group, {
+      transform: `translate(${x} ${y})`,
+      "aria-valuenow": now,
+      "aria-valuetext": text,
+    });
   }
 
   private drag(handle: Handle, event: PointerEvent): void {
@@ -242,19 +244,4 @@ function beside([x, y]: Point): Attributes {
   const [right, down] = length < 1 ? [0, -1] : [(x - MIDDLE) / length, (y - MIDDLE) / length];
   const placed = x + 34 * right;
   return { x: Math.min(Math.max(placed, 26), WIDTH - 26), y: y + 20 * down + 4.5 };
-}
-
-function draw<Tag extends keyof SVGElementTagNameMap>(
-  tag: Tag,
-  attributes: Attributes,
-  text = "",
-): SVGElementTagNameMap[Tag] {
-  const drawn = document.createElementNS(SVG, tag);
-  set(drawn, attributes);
-  drawn.textContent = text;
-  return drawn;
-}
-
-function set(drawn: SVGElement, attributes: Attributes): void {
-  for (const [name, value] of Object.entries(attributes)) drawn.setAttribute(name, `${value}`);
 }

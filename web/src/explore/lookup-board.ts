@@ -1,6 +1,7 @@
 // The lookup board: a query and keys to move in the plane, and the average that they make of the
 // values. Every number comes from lookup_board.py; here they are drawn.
 import type { Ask, Explorer } from "../explorer";
+import { make } from "./element";
 import source from "./lookup_board.py";
 import { type Answer, BoardPicture, type Handle, type Move } from "./lookup-board-picture";
 import {
@@ -20,12 +21,12 @@ class LookupBoard extends HTMLElement implements Explorer {
   private board = firstBoard();
   private ask: Ask = () => Promise.resolve(null);
   private readonly picture = new BoardPicture((handle, to) => this.move(handle, to));
-  private readonly rows = make("tbody", {});
+  private readonly rows = make("tbody");
   private readonly heard = make("p", { className: "heard", role: "status" });
-  private readonly output = make("dd", {});
-  private readonly entropy = make("dd", {});
-  private readonly largest = make("dd", {});
-  private readonly jacobian = make("dd", {});
+  private readonly output = make("dd");
+  private readonly entropy = make("dd");
+  private readonly largest = make("dd");
+  private readonly jacobian = make("dd");
   private readonly temperature = new Slider("Temperature", "T", TEMPERATURES, (chosen) => {
     this.board.temperature = chosen;
     this.refresh();
@@ -68,7 +69,7 @@ class LookupBoard extends HTMLElement implements Explorer {
         "Drag a tip or a value; or reach it with Tab and press the arrow keys, with Shift for " +
         "longer steps. Delete removes a key.",
     });
-    const numbers = make("dl", {});
+    const numbers = make("dl");
     numbers.append(
       ...pair("Output", this.output),
       ...pair("Largest weight", this.largest),
@@ -76,7 +77,7 @@ class LookupBoard extends HTMLElement implements Explorer {
       ...pair("Norm of the Jacobian", this.jacobian),
     );
     const choices = make("div", { className: "choices" });
-    const scaling = make("label", {});
+    const scaling = make("label");
     scaling.append(this.scaled, indexed("Divide the scores by √d", "k"));
     choices.append(this.temperature.element, this.width.element, scaling);
     const buttons = make("div", { className: "buttons" });
@@ -88,12 +89,12 @@ class LookupBoard extends HTMLElement implements Explorer {
 
   private table(): HTMLElement {
     const table = make("table", { className: "numbers" });
-    const head = make("tr", {});
+    const head = make("tr");
     for (const title of ["Key", "x", "y", "Value", "Score", "Weight"]) {
       head.append(make("th", { scope: "col", textContent: title }));
     }
-    head.append(make("td", {}));
-    const top = make("thead", {});
+    head.append(make("td"));
+    const top = make("thead");
     top.append(head);
     table.append(top, this.rows);
     return table;
@@ -109,15 +110,15 @@ class LookupBoard extends HTMLElement implements Explorer {
     this.add.disabled = keys.length === NAMES.length;
     this.rows.replaceChildren(
       ...keys.map(({ name }) => {
-        const row = make("tr", {});
+        const row = make("tr");
         row.append(make("th", { scope: "row", textContent: name }));
-        for (let column = 0; column < 5; column++) row.append(make("td", {}));
+        for (let column = 0; column < 5; column++) row.append(make("td"));
         const remove = make("button", { type: "button", textContent: "×" });
         remove.setAttribute("aria-label", `Remove ${name}`);
         remove.title = `Remove ${name}`;
         remove.disabled = keys.length === 1;
         remove.addEventListener("click", () => this.removeKey(name));
-        const last = make("td", {});
+        const last = make("td");
         last.append(remove);
         row.append(last);
         return row;
@@ -221,9 +222,9 @@ class LookupBoard extends HTMLElement implements Explorer {
 
 /** A range with its label and its value beside it. */
 class Slider {
-  readonly element = make("label", {});
+  readonly element = make("label");
   private readonly input = make("input", { type: "range", min: "0", step: "1" });
-  private readonly shown = make("output", {});
+  private readonly shown = make("output");
 
   constructor(
     label: string,
@@ -255,15 +256,6 @@ class Slider {
 /** A number with so many decimals; with a power of ten, where they would all be zero. */
 function number(x: number, decimals: number): string {
   return x !== 0 && Math.abs(x) < 0.5 * 10 ** -decimals ? x.toExponential(1) : x.toFixed(decimals);
-}
-
-type Properties<Tag extends keyof HTMLElementTagNameMap> = Partial<HTMLElementTagNameMap[Tag]>;
-
-function make<Tag extends keyof HTMLElementTagNameMap>(
-  tag: Tag,
-  properties: Properties<Tag>,
-): HTMLElementTagNameMap[Tag] {
-  return Object.assign(document.createElement(tag), properties);
 }
 
 function indexed(text: string, index: string): HTMLElement {

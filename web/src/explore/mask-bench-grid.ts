@@ -1,11 +1,5 @@
 // A mask as a grid: a row a query, a column a key. One cell has the focus and is read out.
-
-export function make<Tag extends keyof HTMLElementTagNameMap>(
-  tag: Tag,
-  properties: Partial<HTMLElementTagNameMap[Tag]>,
-): HTMLElementTagNameMap[Tag] {
-  return Object.assign(document.createElement(tag), properties);
-}
+import { make } from "./element";
 
 interface Query {
   readonly position: number;
@@ -61,7 +55,7 @@ export class MaskGrid {
       line.append(head, ...cells, count);
       return line;
     });
-    const head = make("tr", {});
+    const head = make("tr");
     head.append(make("th", { scope: "col", textContent: "query" }));
     head.append(...keys.map((_, key) => make("th", { scope: "col", textContent: String(key) })));
     head.append(make("th", { scope: "col", textContent: "sees" }));
@@ -70,7 +64,7 @@ export class MaskGrid {
     for (const { seen_by } of keys) {
       foot.append(make("td", { textContent: String(seen_by.length || "–") }));
     }
-    foot.append(make("td", {}));
+    foot.append(make("td"));
     this.element.replaceChildren(head, ...rows, foot);
     this.moveTo(this.row, this.column, focused);
   }
@@ -123,14 +117,14 @@ export class MaskGrid {
 /** A mask that a library shows, beside `own`: a cell that differs has a sign. */
 export function drawnMask(mask: boolean[][], own: boolean[][] | null): HTMLElement {
   const table = make("table", { className: "drawn" });
-  const head = make("tr", {});
+  const head = make("tr");
   head.append(make("th", { scope: "col", textContent: "query" }));
   for (const key of (mask[0] ?? []).keys()) {
     head.append(make("th", { scope: "col", textContent: String(key) }));
   }
   table.append(head);
   for (const [row, seen] of mask.entries()) {
-    const line = make("tr", {});
+    const line = make("tr");
     line.append(make("th", { scope: "row", textContent: String(row) }));
     const blind = own !== null && !own[row]?.includes(true);
     for (const [key, may] of seen.entries()) {

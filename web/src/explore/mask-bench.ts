@@ -1,8 +1,9 @@
 // The mask bench: masks to compose, and what other libraries do with the same request. The code of
 // the mask, the mask and every answer come from mask_bench.py; here they are drawn.
 import type { Ask, Explorer } from "../explorer";
+import { make } from "./element";
 import source from "./mask_bench.py";
-import { drawnMask, MaskGrid, make } from "./mask-bench-grid";
+import { drawnMask, MaskGrid } from "./mask-bench-grid";
 import {
   type Bench,
   KINDS,
@@ -97,7 +98,7 @@ class MaskBench extends HTMLElement implements Explorer {
       starts.append(pressed);
     }
     const sizes = make("div", { className: "sizes" });
-    const start = make("label", {});
+    const start = make("label");
     start.append(make("span", { textContent: "q_start" }), this.starting());
     const resized = () => {
       start.lastElementChild?.replaceWith(this.starting());
@@ -137,7 +138,7 @@ class MaskBench extends HTMLElement implements Explorer {
     const { q_len, kv_len } = this.bench;
     const last = kv_len - q_len;
     const from = Math.min(-2, last, this.bench.q_start ?? 0);
-    const select = make("select", {});
+    const select = make("select");
     select.append(make("option", { value: "", textContent: "not given" }));
     for (let place = from; place <= Math.max(kv_len, this.bench.q_start ?? 0); place++) {
       const names = [place === 0 ? "top-left" : "", place === last ? "bottom-right" : ""];
@@ -154,11 +155,11 @@ class MaskBench extends HTMLElement implements Explorer {
   }
 
   private partRow(part: Part, place: number): HTMLElement {
-    const row = make("div", {});
+    const row = make("div");
     row.setAttribute("role", "group");
     row.setAttribute("aria-label", `Mask ${place + 1}: ${part.kind}`);
     if (place > 0) {
-      const join = make("select", {});
+      const join = make("select");
       join.setAttribute("aria-label", `How mask ${place + 1} joins those above`);
       join.append(
         make("option", { value: "and", textContent: "and" }),
@@ -247,11 +248,11 @@ class LibraryView {
   readonly element = make("details", { className: "folded" });
   private readonly verdict = make("span", { className: "verdict" });
   private readonly unseen = make("span", { className: "unseen" });
-  private readonly body = make("div", {});
+  private readonly body = make("div");
   private readonly program: Program;
 
   constructor(name: string) {
-    const summary = make("summary", {});
+    const summary = make("summary");
     summary.append(make("span", { className: "name", textContent: name }), this.verdict);
     summary.append(this.unseen);
     this.element.append(summary, this.body);
@@ -294,7 +295,7 @@ class LibraryView {
 /** Code with a button that copies it. */
 class Program {
   readonly element = make("div", { className: "program" });
-  private readonly code = make("code", {});
+  private readonly code = make("code");
   private readonly copy: HTMLButtonElement;
 
   constructor(label: string, name: string) {
@@ -352,7 +353,7 @@ function slider(
     output.textContent = input.value;
     choose(input.valueAsNumber);
   });
-  const element = make("label", {});
+  const element = make("label");
   element.append(make("span", { textContent: label }), input, output);
   return element;
 }
