@@ -86,5 +86,17 @@ def texts(page: Page) -> list[str]:
     return [text.rstrip("\n") for text in shown]
 
 
+EXPLORERS = ("lookup-board", "mask-bench", "head-reader")
+
+
+def start_explorer(page: Page) -> Locator:
+    """Press Start, and return the explorer once it stands there."""
+    page.locator(".explorer > .run-bar .run-main").click()
+    explorer = page.locator(page.locator(".explorer").get_attribute("data-explorer") or "")
+    # Python starts, and other tests may keep the machine busy.
+    explorer.wait_for(timeout=180_000)
+    return explorer
+
+
 def python_workers(page: Page) -> list[Worker]:
     return [worker for worker in page.workers if worker.url.endswith("/assets/web/worker.js")]

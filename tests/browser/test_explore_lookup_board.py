@@ -6,24 +6,13 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser.conftest import Watched, watch
-from browser.reader import Visit, python_workers, wait_until
+from browser.reader import Visit, python_workers, start_explorer, wait_until
 from pages.test_explore_lookup_board import FIRST, board
 
 __all__ = ["board"]  # a fixture
 ADDRESS = "explore/lookup-board/"
 FOCUS = """(({ activeElement: one }) =>
   one.getAttribute("aria-label") ?? one.labels?.[0]?.textContent ?? one.textContent)(document)"""
-
-
-def start(page: Page, *, by_keyboard: bool = False) -> None:
-    button = page.locator(".explorer > .run-bar .run-main")
-    if by_keyboard:
-        tab_to(page, "Start")
-        page.keyboard.press("Enter")
-    else:
-        button.click()
-    # Python starts, and other tests may keep the machine busy.
-    page.wait_for_selector("lookup-board:not([hidden])", timeout=180_000)
 
 
 def tab_to(page: Page, name: str, key: str = "Tab") -> None:
@@ -88,7 +77,9 @@ def test_by_keyboard_alone(visit: Visit, board: Any) -> None:
     page = visit(ADDRESS)
     assert page.locator("lookup-board").count() == 0
     assert python_workers(page) == []
-    start(page, by_keyboard=True)
+    tab_to(page, "Start")
+    page.keyboard.press("Enter")
+    page.locator("lookup-board").wait_for(timeout=180_000)
     shows(page, board, FIRST, "ABCD")
     assert page.locator(".explorer figure").is_hidden()
     assert page.evaluate(FOCUS) == "Query"
@@ -140,12 +131,12 @@ def middle(page: Page, label: str) -> tuple[float, float]:
 
 def unit(page: Page) -> float:
     """How many px of the screen are 1 in the plane."""
-    return float(page.evaluate("document.querySelector('lookup-board svg').getScreenCTM().a")) * 78
+    return float(page.evaluate("document.querySelector('lookup-board svg').getScreenCTM().a")) * 74
 
 
 def test_by_pointer_and_by_link(visit: Visit, watched: Watched, home: str, board: Any) -> None:
     page = visit(ADDRESS)
-    start(page)
+    start_explorer(page)
     x, y = middle(page, "Query")
     page.mouse.move(x + 3, y - 2)
     page.mouse.down()
@@ -172,7 +163,7 @@ def test_by_pointer_and_by_link(visit: Visit, watched: Watched, home: str, board
     wait_until(page, "document.querySelector('.run-status')?.textContent.includes('link')")
     page.wait_for_timeout(1000)
     assert python_workers(page) == []
-    start(page)
+    start_explorer(page)
     shows(page, board, asked, "BCD")
     page.close()
 
@@ -180,7 +171,7 @@ def test_by_pointer_and_by_link(visit: Visit, watched: Watched, home: str, board
 @pytest.mark.parametrize("bad", ["q=9,9&A=0,1,2&T=1&d_k=2&scaled=1", "A=&q=<b>,&T=%"])
 def test_a_broken_link_shows_the_first_board(bad: str, visit: Visit, home: str) -> None:
     page = visit(f"{ADDRESS}#lookup-board?{bad}")
-    start(page)
+    start_explorer(page)
     assert page.locator("lookup-board tbody tr").count() == 4
     assert page.locator("lookup-board dd").first.text_content() == "8.92"
 

@@ -1,5 +1,5 @@
 // The picture of the lookup board: the plane with its arrows, and below it the beam of values.
-import { type Attributes, draw, setAttributes } from "./element";
+import { draw, setAttributes } from "./element";
 import { type Board, LARGEST_VALUE, type Point, REACH } from "./lookup-board-state";
 
 /** What Python makes of it. */
@@ -25,15 +25,18 @@ type Moved = (handle: Handle, move: Move) => void;
 
 const WIDTH = 360;
 const MIDDLE = WIDTH / 2;
-const UNIT = 78; // px for 1 in the plane
+const UNIT = 74; // px for 1 in the plane
 const BEAM = 446; // its height in the picture
 const TALLEST = 58; // of a weight of 1, standing on the beam
 const BEAM_LEFT = 24;
 const DEGREE = (WIDTH - 2 * BEAM_LEFT) / LARGEST_VALUE;
+const TICKS = MIDDLE + (REACH + 0.2) * UNIT + 14; // where the numbers below the plane stand
+const LETTER = 10; // the height of a letter of a label
+const LABEL = 48; // and the width of the longest label
 
 export class BoardPicture {
   readonly element = draw("svg", {
-    viewBox: `0 0 ${WIDTH} 492`,
+    viewBox: `0 0 ${WIDTH} ${BEAM + 60}`,
     role: "group",
     "aria-label": "A query and keys in the plane, and below them the values on a beam",
   });
@@ -50,7 +53,7 @@ export class BoardPicture {
     this.element.append(ground(), this.below, this.above, this.pivot);
     this.pivot.append(
       draw("path", { d: "M0 0l9 15h-18z" }),
-      draw("text", { y: 32, "text-anchor": "middle" }),
+      draw("text", { y: 45, "text-anchor": "middle" }),
     );
   }
 
@@ -71,10 +74,11 @@ export class BoardPicture {
     for (const name of [...board.keys.map((key) => key.name), "query"]) {
       const kind = name === "query" ? "query" : "key";
       const arrow = draw("path", { class: `arrow ${kind}` });
-      const label = draw("text", { class: kind, "text-anchor": "middle" });
+      const label = draw("text", { class: kind });
       this.arrows.set(name, arrow);
       this.labels.set(name, label);
-      this.above.append(arrow, label);
+      this.below.append(arrow);
+      this.above.append(label);
     }
     for (const { name } of board.keys) {
       this.handle({ kind: "value", name }, [
@@ -95,8 +99,7 @@ export class BoardPicture {
       this.arrows.get(name)?.setAttribute("d", `M${MIDDLE} ${MIDDLE}L${x} ${y}`);
       const disc = this.discs.get(name);
       if (disc) setAttributes(disc, { cx: x, cy: y });
-      const label = this.labels.get(name);
-      if (label) setAttributes(label, beside([x, y]));
+      this.label(name, [x, y]);
       const text = `${at[0].toFixed(1)} to the right, ${at[1].toFixed(1)} up`;
       this.put({ kind, name }, [x, y], at[0], text);
     }
@@ -108,7 +111,7 @@ export class BoardPicture {
   /** Draw what the weights are, and where the beam balances. */
   show(board: Board, { weights, output }: Answer): void {
     const heights = new Map<number, number>(); // where the bars of equal values end
-    for (const [i, { name, value }] of board.keys.entries()) {
+    for (const [i, { name, at, value }] of board.keys.entries()) {
       const weight = weights[i] ?? 0;
       this.discs.get(name)?.setAttribute("r", `${34 * Math.sqrt(weight)}`);
       const from = heights.get(value) ?? 10;
@@ -116,11 +119,9 @@ export class BoardPicture {
       heights.set(value, from + height);
       const bar = this.bars.get(name);
       if (bar) setAttributes(bar, { x: onBeam(value) - 6, y: BEAM - from - height, height });
-      const label = this.labels.get(name);
-      if (label) label.textContent = `${name} ${weight.toFixed(2)}`;
+      this.label(name, onPicture(at), `${name} ${weight.toFixed(2)}`);
     }
-    const label = this.labels.get("query");
-    if (label) label.textContent = "query";
+    this.label("query", onPicture(board.query), "query");
     const x = onBeam(output);
     this.pivot.setAttribute("transform", `translate(${x} ${BEAM + 10})`);
     const text = this.pivot.querySelector("text");
@@ -131,6 +132,22 @@ export class BoardPicture {
 
   focus(name: string): void {
     this.handles.get(name === "query" ? "query query" : `key ${name}`)?.focus();
+  }
+
+  /** Put a label at the corner of its tip where neither an axis nor its own arrow leads. */
+  private label(name: string, [x, y]: Point, text?: string): void {
+    const label = this.labels.get(name);
+    if (!label) return;
+    const radius = Number(this.discs.get(name)?.getAttribute("r") ?? 0);
+    const off = Math.max(Math.SQRT1_2 * radius, 7) + 3;
+    const right = x >= MIDDLE;
+    const baseline = y > MIDDLE ? y + off + LETTER : y - off;
+    setAttributes(label, {
+      x: right ? Math.min(x + off, WIDTH - LABEL) : Math.max(x - off, LABEL),
+      y: Math.min(Math.max(baseline, LETTER + 2), TICKS - LETTER - 4),
+      "text-anchor": right ? "start" : "end",
+    });
+    if (text !== undefined) label.textContent = text;
   }
 
   private handle(handle: Handle, shape: readonly SVGElement[]): void {
@@ -146,7 +163,7 @@ export class BoardPicture {
     });
     if (kind !== "value") group.setAttribute("aria-roledescription", "point in the plane");
     if (kind === "query") group.dataset.first = ""; // drawn last, over the keys
-    group.append(draw("circle", { class: "reach", r: 20 }), ...shape);
+    group.append(draw("circle", { class: "reach", r: 22 }), ...shape);
     // A finger on a handle moves it, and not the page; browsers heed no touch-action within an SVG.
     group.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     group.addEventListener("keydown", (event) => this.press(handle, event));
@@ -212,7 +229,7 @@ function ground(): SVGGElement {
     const line = MIDDLE + at * UNIT;
     group.append(draw("path", { d: `M${line} ${low}V${high}M${low} ${line}H${high}` }));
     group.append(
-      draw("text", { x: line, y: high + 14, "text-anchor": "middle" }, `${at}`),
+      draw("text", { x: line, y: TICKS, "text-anchor": "middle" }, `${at}`),
       draw("text", { x: low - 3, y: 2 * MIDDLE - line + 4, "text-anchor": "end" }, `${at}`),
     );
   }
@@ -224,8 +241,9 @@ function ground(): SVGGElement {
   group.append(draw("path", { class: "axis", d: ends }));
   for (let value = 0; value <= LARGEST_VALUE; value += 4) {
     const x = onBeam(value);
-    group.append(draw("path", { class: "axis", d: `M${x} ${BEAM}v5` }));
-    group.append(draw("text", { x, y: BEAM + 22, "text-anchor": "middle" }, `${value}`));
+    // The numbers stand below the mark of the output, which would hide them.
+    group.append(draw("path", { d: `M${x} ${BEAM}v26` }));
+    group.append(draw("text", { x, y: BEAM + 37, "text-anchor": "middle" }, `${value}`));
   }
   return group;
 }
@@ -236,12 +254,4 @@ function onPicture([x, y]: Point): Point {
 
 function onBeam(value: number): number {
   return BEAM_LEFT + DEGREE * value;
-}
-
-/** The place of a label: beyond the tip, as seen from the middle, and within the picture. */
-function beside([x, y]: Point): Attributes {
-  const length = Math.hypot(x - MIDDLE, y - MIDDLE);
-  const [right, down] = length < 1 ? [0, -1] : [(x - MIDDLE) / length, (y - MIDDLE) / length];
-  const placed = x + 34 * right;
-  return { x: Math.min(Math.max(placed, 26), WIDTH - 26), y: y + 20 * down + 4.5 };
 }
