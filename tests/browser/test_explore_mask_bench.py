@@ -118,7 +118,7 @@ def test_it_is_used_by_keyboard_alone(visit: Visit) -> None:
 
     tab_to(page, "Copy the code of this mask")
     page.keyboard.press("Enter")
-    wait_until(page, "document.activeElement.textContent === 'Copied'")
+    wait_until(page, "document.querySelector('.made [role=status]').textContent === 'Copied.'")
     assert page.evaluate("navigator.clipboard.readText()") == f"{answer['code']}\n"
 
 

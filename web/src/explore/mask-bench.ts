@@ -50,7 +50,7 @@ class MaskBench extends HTMLElement implements Explorer {
   private readonly choices = make("div", { className: "choices" });
   private readonly summary = make("p", { className: "summary" });
   private readonly grid = new MaskGrid();
-  private readonly code = new Program("Copy", "Copy the code of this mask");
+  private readonly code = new Program("Copy the code of this mask");
   private readonly text = make("pre", { tabIndex: 0 });
   private readonly libraries = new Map<string, LibraryView>();
   private readonly list = make("div", { className: "libraries" });
@@ -256,7 +256,7 @@ class LibraryView {
     summary.append(make("span", { className: "name", textContent: name }), this.verdict);
     summary.append(this.unseen);
     this.element.append(summary, this.body);
-    this.program = new Program("Copy", `Copy the program for ${name}`);
+    this.program = new Program(`Copy the program for ${name}`);
   }
 
   show(library: Compared, mask: boolean[][] | null): void {
@@ -292,33 +292,35 @@ class LibraryView {
   }
 }
 
-/** Code with a button that copies it. */
+/** Code with a button that copies it, and a line that says how that went. */
 class Program {
-  readonly element = make("div", { className: "program" });
-  private readonly code = make("code");
-  private readonly copy: HTMLButtonElement;
+  private readonly code = make("code", { tabIndex: 0 }); // which scrolls, and not the box around it
+  private readonly said = make("span", { role: "status" });
+  readonly element: HTMLElement;
 
-  constructor(label: string, name: string) {
-    const pre = make("pre", { tabIndex: 0 });
-    pre.append(this.code);
-    this.copy = button(label, name, () => void this.toClipboard(label));
-    this.element.append(pre, this.copy);
+  constructor(name: string) {
+    const copy = button("Copy", name, () => void this.toClipboard());
+    this.element = make(
+      "div",
+      { className: "program" },
+      make("pre", {}, this.code),
+      copy,
+      this.said,
+    );
   }
 
   show(code: string): void {
     this.code.textContent = `${code}\n`;
+    this.said.textContent = "";
   }
 
-  private async toClipboard(label: string): Promise<void> {
+  private async toClipboard(): Promise<void> {
     try {
       await navigator.clipboard.writeText(this.code.textContent ?? "");
-      this.copy.textContent = "Copied";
+      this.said.textContent = "Copied.";
     } catch {
-      this.copy.textContent = "Not allowed here";
+      this.said.textContent = "The browser does not let this page copy.";
     }
-    setTimeout(() => {
-      this.copy.textContent = label;
-    }, 2000);
   }
 }
 
@@ -374,7 +376,5 @@ function paragraph(textContent: string): HTMLElement {
 }
 
 function listing(code: string): HTMLElement {
-  const pre = make("pre", { tabIndex: 0 });
-  pre.append(make("code", { textContent: `${code}\n` }));
-  return pre;
+  return make("pre", {}, make("code", { tabIndex: 0 }, `${code}\n`));
 }
