@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page
 
+from attention_ref import real_map
 from browser.conftest import Watched, watch
-from browser.reader import Visit, python_workers, wait_until
+from browser.reader import Visit, python_workers, start_explorer, wait_until
 from pages.test_explore_head_reader import TINY, answer
 
 PAGE = "explore/head-reader/"
@@ -18,12 +20,6 @@ PAGE = "explore/head-reader/"
 def state(page: Page) -> dict[str, str]:
     found = page.evaluate("document.querySelector('head-reader')?.state ?? ''")
     return dict(parse_qsl(found))
-
-
-def start(page: Page) -> Page:
-    page.locator(".explorer > .run-bar").get_by_text("Start", exact=True).click()
-    page.locator("head-reader").wait_for(timeout=120_000)
-    return page
 
 
 def wait_for(page: Page, **wanted: str) -> None:
@@ -72,6 +68,18 @@ def assert_shows_what_python_answers(page: Page) -> None:
     chances = [[f"{one:.2f}" for one in row[1:] if one is not None] for row in came["next"]]
     assert cells(page, ".next") == chances
     assert page.locator("head-reader .heads button").count() == len(came["maps"])
+    if now["score"] == "first" and now["model"] != TINY:
+        assert page.locator("head-reader .scored p").text_content() == sinks(now["text"])
+
+
+def sinks(name: str) -> str:
+    """What is said of the first token as a sink, from the committed maps themselves."""
+    parts = real_map(name).weights[..., 0].mean(axis=-1)
+    layer, head = np.unravel_index(parts.argmax(), parts.shape)
+    return (
+        f"{(parts > 0.5).sum()} of {parts.size} heads give it over half. "
+        f"The most: layer {layer}, head {head}, {parts.max():.2f}."
+    )
 
 
 def menu(page: Page, name: str) -> Locator:
@@ -87,12 +95,12 @@ def map_box(page: Page) -> FloatRect:
     return box
 
 
-def focus_on(page: Page, selector: str) -> None:
-    """Go there with the Tab key."""
+def focus_on(page: Page, selector: str, key: str = "Tab") -> None:
+    """Go there with the Tab key, or with Shift+Tab."""
     for _ in range(80):
         if page.evaluate("where => document.activeElement.matches(where)", selector):
             return
-        page.keyboard.press("Tab")
+        page.keyboard.press(key)
     pytest.fail(f"the Tab key does not lead to {selector}")
 
 
@@ -102,7 +110,8 @@ def opened(browser: Browser, home: str) -> Iterator[Page]:
     with watch(browser, home) as watched:
         page = watched.context.new_page()
         page.goto(f"{home}{PAGE}")
-        yield start(page)
+        start_explorer(page)
+        yield page
         assert (watched.elsewhere, watched.errors) == ([], [])
 
 
@@ -111,12 +120,11 @@ def test_it_is_used_by_keyboard_alone(visit: Visit) -> None:
     focus_on(page, ".explorer > .run-bar .run-main")
     page.keyboard.press("Enter")
     page.locator("head-reader").wait_for(timeout=120_000)
-    assert (
-        page.locator("head-reader")
-        .get_by_label("Model")
-        .evaluate("one => one === document.activeElement")
-    )
+    wait_until(page, "document.activeElement.matches('head-reader .numbers button')")
     assert_shows_what_python_answers(page)
+    page.keyboard.press("ArrowDown")
+    assert state(page)["token"] == "3"
+    focus_on(page, "head-reader .controls :first-child select", "Shift+Tab")
     page.keyboard.type("tiny")
     wait_for(page, model=TINY)
     focus_on(page, "head-reader input")
@@ -196,7 +204,8 @@ def test_a_mouse_over_a_row_shows_it_and_leaves_the_choice(opened: Page) -> None
 def test_a_link_opens_what_was_shared_and_runs_nothing_before_start(
     visit: Visit, watched: Watched, home: str
 ) -> None:
-    page = start(visit(PAGE))
+    page = visit(PAGE)
+    start_explorer(page)
     menu(page, "Text").select_option("tired")
     wait_for(page, text="tired")
     menu(page, "Layer").select_option("3")
@@ -219,7 +228,7 @@ def test_a_link_opens_what_was_shared_and_runs_nothing_before_start(
     page.wait_for_selector(".explorer > .run-bar")
     page.wait_for_timeout(500)
     assert python_workers(page) == []
-    start(page)
+    start_explorer(page)
     assert state(page) == shared
     assert (shared["token"], shared["score"]) == ("2", "removed")
     assert_shows_what_python_answers(page)
@@ -229,7 +238,7 @@ def test_a_link_opens_what_was_shared_and_runs_nothing_before_start(
 def test_a_broken_link_opens_the_page_as_it_is(broken: str, watched: Watched, home: str) -> None:
     page = watched.context.new_page()
     page.goto(f"{home}{PAGE}#head-reader?{broken}")
-    start(page)
+    start_explorer(page)
     now = state(page)
     assert (now["model"], now["text"], now["layer"], now["head"]) == ("MiniLM", "bank", "0", "4")
     assert (now["token"], now["score"]) == ("2", "first")
@@ -237,7 +246,8 @@ def test_a_broken_link_opens_the_page_as_it_is(broken: str, watched: Watched, ho
 
 
 def test_what_cannot_be_read_gets_one_line_and_can_be_mended(visit: Visit) -> None:
-    page = start(visit(PAGE))
+    page = visit(PAGE)
+    start_explorer(page)
     menu(page, "Model").select_option(TINY)
     wait_for(page, model=TINY)
     letters = page.locator("head-reader input")
@@ -291,6 +301,6 @@ def test_the_chunk_is_small_and_comes_with_the_press(watched: Watched, home: str
     )
     page.goto(f"{home}{PAGE}", wait_until="networkidle")
     assert not any("web/head-reader-" in url for url in sizes)
-    start(page)
+    start_explorer(page)
     (size,) = (size for url, size in sizes.items() if "web/head-reader-" in url)
     assert 0 < size < 20_000

@@ -19,7 +19,7 @@ export class Bar {
     box.dataset.bar = ""; // for the styles: it takes the room that was kept for it
   }
 
-  button(text: string, title: string, press: () => void): HTMLButtonElement {
+  button(text: string, title: string, press: (event: MouseEvent) => void): HTMLButtonElement {
     const button = document.createElement("button");
     button.type = "button";
     button.title = title;

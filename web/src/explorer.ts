@@ -61,7 +61,7 @@ class Place {
     this.button = bar.button(
       "Start",
       "Start Python, and move the figure by hand",
-      () => void this.start(),
+      (press) => void this.start(press),
     );
     this.button.classList.add("run-main");
     const mark = `#${name}?`;
@@ -72,7 +72,7 @@ class Place {
     }
   }
 
-  private async start(): Promise<void> {
+  private async start(press: MouseEvent): Promise<void> {
     this.button.disabled = true;
     try {
       const { source, Element } = await this.load();
@@ -95,7 +95,11 @@ class Place {
       this.bar.button("Share", "Copy a link that shows this", () => void this.share(element));
       this.bar.say("");
       const first = element.querySelector<HTMLElement>("[data-first]");
-      (first ?? element.querySelector<HTMLElement>("input, select, button, [tabindex]"))?.focus();
+      // Who pressed with a mouse or a finger (`detail` counts) keeps the page where it is.
+      const preventScroll = press.detail > 0;
+      (first ?? element.querySelector<HTMLElement>("input, select, button, [tabindex]"))?.focus({
+        preventScroll,
+      });
     } catch (error) {
       this.button.textContent = "Retry";
       this.bar.say(error instanceof Error ? error.message : String(error), "error");

@@ -54,6 +54,8 @@ const SHOWN: Readonly<Record<string, string>> = {
   "handed over": "weights × value length",
 };
 
+const HELP = "head-reader-help";
+
 /** A control with its name above it. */
 function labelled<T extends HTMLElement>(name: string, control: T): T {
   make("label", {}, make("span", {}, name), control);
@@ -163,6 +165,7 @@ export class Element extends HTMLElement implements Explorer {
     }
     this.drawOverview();
     if (linked.token) this.choose(Number(linked.token));
+    this.numbers.querySelector("[aria-pressed=true]")?.setAttribute("data-first", "");
   }
 
   private now(): Answer {
@@ -176,6 +179,7 @@ export class Element extends HTMLElement implements Explorer {
     Object.assign(this.letters, { type: "text", spellcheck: false, maxLength: 60 });
     this.letters.autocapitalize = "none";
     this.letters.autocomplete = "off";
+    this.text.parentElement?.classList.add("sentence");
     const controls = [this.model, this.text, this.letters, this.step, this.layer, this.shown];
     const lead = make(
       "div",
@@ -192,6 +196,8 @@ export class Element extends HTMLElement implements Explorer {
     this.score.onchange = () => this.drawOverview();
     this.reading.setAttribute("role", "status");
     this.overview.setAttribute("aria-label", "All heads: a row a layer, a column a head");
+    this.numbers.setAttribute("aria-label", "What a token reads, and who reads it");
+    this.numbers.setAttribute("aria-describedby", HELP);
     this.heads.setAttribute("role", "group");
     const buttons = (place: HTMLElement) => () => [...place.querySelectorAll("button")];
     const across = () => this.now().scores.removed?.[0]?.length ?? 1;
@@ -213,6 +219,13 @@ export class Element extends HTMLElement implements Explorer {
       ),
       this.heading,
       this.facts,
+      make("p", {
+        className: "help",
+        id: HELP,
+        textContent:
+          "Press a token, or go from one to the next with the arrow keys. Shift+Tab leads back to " +
+          "the heads, and from there to layer, text and model.",
+      }),
       make("div", { className: "pair" }, this.map.element, this.numbers),
       this.reading,
       this.next,
