@@ -167,7 +167,7 @@ class StaticKVCache(NamedTuple):
             xp.zeros((*x.shape[:-2], capacity, x.shape[-1]), dtype=x.dtype, device=device)
             for x in (key, value)
         )
-        nothing = xp.zeros(tuple(key.shape[:-3]), dtype=xp.int64, device=device)
+        nothing = xp.full(tuple(key.shape[:-3]), 0, device=device)  # of the library's integers
         return cls(key, value, nothing, nothing)
 
     def append(

@@ -345,6 +345,17 @@ def test_buckets_are_found_without_64_bits_too(bidirectional):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_static_cache_counts_without_64_bits_too():
+    key = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2)
+    lengths = np.array([1, 2], dtype=np.int32)
+    with jax.enable_x64(False):
+        empty = StaticKVCache.empty(jnp.asarray(key), jnp.asarray(key), 5)
+        found = empty.append(jnp.asarray(key), jnp.asarray(key), jnp.asarray(lengths))
+    expected = StaticKVCache.empty(key, key, 5).append(key, key, lengths)
+    for ours, numpys in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, numpys)
+
+
 @pytest.mark.no_shape_checks
 def test_a_dtype_that_is_not_numpys_own_is_refused_in_one_line():
     narrow, wide = np.zeros((2, 3), dtype=jnp.bfloat16), np.zeros((2, 3))
