@@ -178,6 +178,8 @@ def test_lengths_of_zero(library):
     inputs = [library.array(x[:0]) for x in (query, key, value)]
     every = library.array(np.ones((Q_BLOCKS, KV_BLOCKS), dtype=bool))
     assert block_sparse_attention(*inputs, every, **SIZES).shape == (0, HEADS, Q_LEN, D_V)
+    inputs = map(library.array, (query, key, value[..., :0]))
+    assert block_sparse_attention(*inputs, every, **SIZES).shape == (BATCH, HEADS, Q_LEN, 0)
 
 
 @given(seed=seeds, k=st.integers(1, 9))

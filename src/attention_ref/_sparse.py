@@ -1,6 +1,7 @@
 """Attention over a part of the keys: chosen blocks, or the k best for each query."""
 
 import itertools
+import math
 
 from jaxtyping import Bool, Float
 
@@ -145,7 +146,7 @@ def block_sparse_attention(
     )
     sink = None if sink is None else xp.broadcast_to(sink, tuple(batch))
 
-    outputs = [xp.reshape(value, (-1, value.shape[-1]))[:0, :]]
+    outputs = [xp.reshape(value, (math.prod(value.shape[:-1]), value.shape[-1]))[:0, :]]
     for *item, row in itertools.product(*map(range, shape[:-1])):
         queries = slice(row * q_block, min((row + 1) * q_block, q_len))
         keys = xp.nonzero(xp.repeat(block_mask[*item, row, :], kv_block)[:kv_len])[0]
