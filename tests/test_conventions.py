@@ -8,15 +8,22 @@ import pytest
 import torch
 
 from attention_ref import (
+    KVCache,
+    StaticKVCache,
+    attention_backward,
     attention_scores,
     attention_stages,
     attention_weights,
     causal_mask,
     expand_kv_heads,
+    gated_attention,
+    layer_norm,
+    masked_softmax,
     multi_head_attention,
     padding_mask,
     scaled_dot_product_attention,
     sliding_window_mask,
+    softmax,
     split_heads,
 )
 
@@ -170,6 +177,30 @@ def test_errors_name_the_argument_the_rule_and_what_came():
     line = "query must have a real floating dtype, got int64"
     with pytest.raises(TypeError, match=f"^{re.escape(line)}$"):
         attention_scores(QUERY.astype(np.int64), KEY)
+
+
+@pytest.mark.no_shape_checks
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("query", lambda: attention_scores(None, KEY)),
+        ("key", lambda: attention_weights(QUERY, None)),
+        ("value", lambda: scaled_dot_product_attention(QUERY, KEY, None)),
+        ("gradient", lambda: attention_backward(None, QUERY, KEY, VALUE)),
+        ("gate", lambda: gated_attention(QUERY, KEY, VALUE, None)),
+        ("mask", lambda: masked_softmax(QUERY, None)),
+        ("x", lambda: softmax(None)),
+        ("gain", lambda: layer_norm(QUERY, None)),
+        ("value", lambda: KVCache.empty(KEY[None], None)),
+        ("value", lambda: StaticKVCache.empty(KEY[None], None, 3)),
+        ("w_k", lambda: multi_head_attention(VALUE, *([VALUE[:1], None] * 2), heads=1)),
+    ],
+)
+def test_none_in_the_place_of_an_array_is_refused_by_name(name, call):
+    with pytest.raises(
+        TypeError, match=rf"^{name} must be an array \(NumPy, PyTorch, ...\), got NoneType$"
+    ):
+        call()
 
 
 def test_weights_multiply_from_the_right():

@@ -10,6 +10,7 @@ from attention_ref._checks import (
     Array,
     array_namespace,
     as_integer,
+    given,
     require_dtype,
     require_shape,
     working_dtype,
@@ -242,7 +243,7 @@ def relative_position_bias(
 
 def _check(name: str, array: Array, q_start: Any) -> Any:
     starts = q_start if array_api_compat.is_array_api_obj(q_start) else None
-    xp = array_namespace(**{name: array}, q_start=starts)
+    xp = array_namespace(**{name: array}, **given(q_start=starts))
     require_dtype(xp, "real floating", **{name: array})
     return xp
 

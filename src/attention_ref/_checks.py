@@ -9,17 +9,21 @@ import array_api_compat
 Array = Any  # an array of any library that follows the Python array API standard
 
 
-def array_namespace(**arrays: Array | None) -> Any:
-    """Return the library that all of the arrays belong to; an argument left at None has no say."""
-    given = {name: array for name, array in arrays.items() if array is not None}
-    for name, array in given.items():
+def given(**arrays: Array | None) -> dict[str, Array]:
+    """Return the optional arguments that are not left at None."""
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def array_namespace(**arrays: Array) -> Any:
+    """Return the library that all of the arrays belong to."""
+    for name, array in arrays.items():
         if not array_api_compat.is_array_api_obj(array):
             came = type(array).__name__
             raise TypeError(f"{name} must be an array (NumPy, PyTorch, ...), got {came}")
         # 2 is a dtype that a package has added, such as bfloat16, whose kind NumPy cannot tell.
         if array_api_compat.is_numpy_array(array) and array.dtype.isbuiltin == 2:
             raise TypeError(f"{name} must have one of NumPy's own dtypes, got {dtype_name(array)}")
-    (first_name, first), *others = given.items()
+    (first_name, first), *others = arrays.items()
     for name, array in others:
         if _library(array) != _library(first):
             raise TypeError(
@@ -48,11 +52,11 @@ def working_dtype(xp: Any, *arrays: Array | None) -> Any:
     return dtype
 
 
-def require_dtype(xp: Any, kind: str, **arrays: Array | None) -> None:
+def require_dtype(xp: Any, kind: str, **arrays: Array) -> None:
     """Raise a TypeError unless every array's dtype is of the kind, such as `real floating`."""
     article = "an" if kind == "integral" else "a"
     for name, array in arrays.items():
-        if array is not None and not xp.isdtype(array.dtype, kind):
+        if not xp.isdtype(array.dtype, kind):
             raise TypeError(f"{name} must have {article} {kind} dtype, got {dtype_name(array)}")
 
 
@@ -152,7 +156,7 @@ def check_score_terms(
     query: Array, key: Array, *, mask: Array | None, bias: Array | None, sink: Array | None
 ) -> None:
     """Check the arrays that act on the scores: they broadcast, the scores do not."""
-    xp = array_namespace(query=query, mask=mask, bias=bias, sink=sink)
+    xp = array_namespace(query=query, **given(mask=mask, bias=bias, sink=sink))
     batch = tuple(query.shape[:-2])
     shape = (*batch, query.shape[-2], key.shape[-2])
     if mask is not None:

@@ -13,6 +13,7 @@ from attention_ref._checks import (
     as_number,
     check_query_and_key,
     check_value,
+    given,
     listed,
     require_broadcast,
     require_dtype,
@@ -304,8 +305,9 @@ def _prepare(
 ) -> tuple[Any, tuple[Any, ...]]:
     xp = check_query_and_key(query, key)
     check_value(xp, key, value)
-    array_namespace(query=query, decay=decay, beta=beta, state=state)
-    require_dtype(xp, "real floating", decay=decay, beta=beta, state=state)
+    terms = given(decay=decay, beta=beta, state=state)
+    array_namespace(query=query, **terms)
+    require_dtype(xp, "real floating", **terms)
     *batch, length, d_k = query.shape
     fits = key.shape[-2] == length
     require_shape("key", key, fits, f"({listed(batch)}length={length}, d_k={d_k})")

@@ -8,6 +8,7 @@ from attention_ref._checks import (
     Array,
     array_namespace,
     as_integer,
+    given,
     listed,
     require_dtype,
     require_dtype_of,
@@ -339,9 +340,10 @@ def _is_matrix(weight: Array, rows: int, divisor: int) -> bool:
 
 
 def check_axes(x: Array, **arrays: Array | None) -> None:
-    array_namespace(x=x, **arrays)
-    for name, array in arrays.items():
-        if array is not None and 2 < array.ndim < x.ndim + 1:
+    there = given(**arrays)
+    array_namespace(x=x, **there)
+    for name, array in there.items():
+        if 2 < array.ndim < x.ndim + 1:
             raise ValueError(
                 f"{name} must have shape (q_len, kv_len) or (*batch, heads, q_len, kv_len), "
                 f"got {tuple(array.shape)}: write {name}[:, None] for one a batch item, "

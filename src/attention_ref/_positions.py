@@ -14,6 +14,7 @@ from attention_ref._checks import (
     array_namespace,
     as_integer,
     as_number,
+    given,
     listed,
     require_dtype,
     require_shape,
@@ -163,8 +164,9 @@ def rotary_embedding(
         Su et al. 2021 (RoFormer), section 3.2.2, equation 15. Black et al. 2022 (GPT-NeoX-20B)
         (a part of the features).
     """
-    xp = array_namespace(x=x, frequencies=frequencies)
-    require_dtype(xp, "real floating", x=x, frequencies=frequencies)
+    arrays = {"x": x, **given(frequencies=frequencies)}
+    xp = array_namespace(**arrays)
+    require_dtype(xp, "real floating", **arrays)
     require_shape("x", x, x.ndim >= 2, "(..., length, d)")
     d = x.shape[-1]
     d_rotary = _as_even("d_rotary", d if d_rotary is None else d_rotary)

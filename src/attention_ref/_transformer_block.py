@@ -16,6 +16,7 @@ from attention_ref._checks import (
     Array,
     array_namespace,
     as_number,
+    given,
     require_dtype,
     require_dtype_of,
     require_shape,
@@ -65,7 +66,7 @@ def layer_norm(
         Ba, Kiros and Hinton 2016, section 3.
     """
     epsilon = as_number("epsilon", epsilon, positive=True)
-    xp = array_namespace(x=x, gain=gain, shift=shift)
+    xp = array_namespace(x=x, gain=gain, **given(shift=shift))
     require_dtype(xp, "real floating", x=x)
     require_shape("x", x, x.ndim >= 1 and x.shape[-1] > 0, "(..., d) with d of at least 1")
     _check_parameter(x, "gain", gain, (x.shape[-1],), "the features of x")
@@ -122,7 +123,7 @@ def feed_forward(
     References:
         Vaswani et al. 2017, section 3.3, equation 2.
     """
-    xp = array_namespace(x=x, w_in=w_in, w_out=w_out, b_in=b_in, b_out=b_out)
+    xp = array_namespace(x=x, w_in=w_in, w_out=w_out, **given(b_in=b_in, b_out=b_out))
     require_dtype(xp, "real floating", x=x)
     require_shape("x", x, x.ndim >= 1, "(..., d_model)")
     d_model = x.shape[-1]

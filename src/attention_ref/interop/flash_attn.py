@@ -3,7 +3,7 @@
 from jaxtyping import Float
 
 from attention_ref._biases import alibi_bias
-from attention_ref._checks import Array, array_namespace, require_dtype_of
+from attention_ref._checks import Array, array_namespace, given, require_dtype_of
 from attention_ref._masks import causal_mask, sliding_window_mask
 from attention_ref.interop._answers import attend, both, refuse_dropout
 
@@ -68,7 +68,7 @@ def flash_attn_func(
         `construct_local_mask` in hopper/test_util.py at c082294, csrc/flash_attn/src/mask.h at
         04da83f, csrc/flash_attn/flash_api.cpp at 00979f5.
     """
-    xp = array_namespace(q=q, k=k, v=v, alibi_slopes=alibi_slopes)
+    xp = array_namespace(q=q, k=k, v=v, **given(alibi_slopes=alibi_slopes))
     require_dtype_of("q", q, k=k, v=v)
     refuse_dropout("dropout_p", dropout_p)
     query, key, value = (xp.moveaxis(x, -3, -2) for x in (q, k, v))

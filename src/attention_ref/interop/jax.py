@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import Bool, Float, Integer, Shaped
 
-from attention_ref._checks import Array, array_namespace, require_dtype_of
+from attention_ref._checks import Array, array_namespace, given, require_dtype_of
 from attention_ref._masks import causal_mask, padding_mask, sliding_window_mask
 from attention_ref.interop._answers import as_float, attend_hiding_by_a_number, both, refuse
 
@@ -69,7 +69,7 @@ def dot_product_attention(
         >>> dot_product_attention(query, value, value, mask=mask & False)  # the mean
         array([[[4.]]])
     """
-    xp = array_namespace(query=query, key=key, value=value, bias=bias, mask=mask)
+    xp = array_namespace(query=query, key=key, value=value, **given(bias=bias, mask=mask))
     require_dtype_of("query", query, key=key, value=value)
     function = "JAX's dot_product_attention"
     rule = "implementation must be None or xla"

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float, Integer, Shaped
 
-from attention_ref._checks import Array, array_namespace
+from attention_ref._checks import Array, array_namespace, given
 from attention_ref._kv_cache import KVCache
 from attention_ref._masks import causal_mask, padding_mask, sliding_window_mask
 from attention_ref._multi_head import merge_heads, split_heads
@@ -99,7 +99,7 @@ def attention(
         ONNX, operator specification of `Attention`.
     """
     xp = array_namespace(
-        Q=Q, K=K, V=V, attn_mask=attn_mask, past_key=past_key, past_value=past_value
+        Q=Q, K=K, V=V, **given(attn_mask=attn_mask, past_key=past_key, past_value=past_value)
     )
     _check(Q, past_key, past_value, nonpad_kv_seqlen, q_num_heads, kv_num_heads)
     mask, bias = mask_or_bias(xp, attn_mask)

@@ -6,7 +6,7 @@ from typing import Any
 import array_api_compat
 from jaxtyping import Float, Shaped
 
-from attention_ref._checks import Array, array_namespace, require_dtype_of, working_dtype
+from attention_ref._checks import Array, array_namespace, given, require_dtype_of, working_dtype
 from attention_ref._masks import causal_mask
 from attention_ref._multi_head import expand_kv_heads, merge_heads, split_heads
 from attention_ref._scaled_dot_product import (
@@ -65,7 +65,7 @@ def scaled_dot_product_attention(
         >>> scaled_dot_product_attention(query, value, value, is_causal=True)[0, :, 0]
         array([0., 2.])
     """
-    xp = array_namespace(query=query, key=key, value=value, attn_mask=attn_mask)
+    xp = array_namespace(query=query, key=key, value=value, **given(attn_mask=attn_mask))
     require_dtype_of("query", query, key=key, value=value)
     refuse_dropout("dropout_p", dropout_p)
     rule = "attn_mask must be None beside is_causal=True"
@@ -142,8 +142,7 @@ def multi_head_attention(
         query=query,
         key=key,
         value=value,
-        key_padding_mask=key_padding_mask,
-        attn_mask=attn_mask,
+        **given(key_padding_mask=key_padding_mask, attn_mask=attn_mask),
     )
     require_dtype_of("query", query, key=key, value=value)
     rule = "attn_mask must be given beside is_causal=True"

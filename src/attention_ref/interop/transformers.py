@@ -2,7 +2,7 @@
 
 from jaxtyping import Float, Shaped
 
-from attention_ref._checks import Array, array_namespace, require_dtype_of
+from attention_ref._checks import Array, array_namespace, given, require_dtype_of
 from attention_ref.interop._answers import as_float, attend, nan_where_unseen, refuse_dropout
 
 __all__ = ["eager_attention_forward"]
@@ -54,7 +54,7 @@ def eager_attention_forward(
         [4.] [0.5 0.5]
     """
     xp = array_namespace(
-        query=query, key=key, value=value, attention_mask=attention_mask, s_aux=s_aux
+        query=query, key=key, value=value, **given(attention_mask=attention_mask, s_aux=s_aux)
     )
     require_dtype_of("query", query, key=key, value=value)
     refuse_dropout("dropout", dropout)
