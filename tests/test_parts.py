@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attention_ref._parts import in_parts
@@ -11,6 +11,8 @@ SCORES, ROWS = 60, 4
 
 
 @settings(max_examples=100)
+@example(batch=[], q_len=12, kv_len=5)  # as many scores as a part may have
+@example(batch=[], q_len=8, kv_len=20)  # as many queries as are cut once
 @given(
     batch=st.lists(st.integers(1, 5), max_size=3),
     q_len=st.integers(1, 40),
