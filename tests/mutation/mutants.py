@@ -34,7 +34,9 @@ _COMPARISON: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.In: (ast.NotIn,),
     ast.NotIn: (ast.In,),
 }
-_COMMUTATIVE = frozenset({"max", "min", "result_type"})
+_COMMUTATIVE = frozenset(
+    {"allclose", "array_equal", "isclose", "max", "maximum", "min", "minimum", "result_type"}
+)
 _KEPT = (ast.FunctionDef, ast.ClassDef, ast.Return, ast.Import, ast.ImportFrom, ast.Pass)
 
 
