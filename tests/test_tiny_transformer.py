@@ -55,6 +55,15 @@ def test_it_is_its_blocks_in_order(library):
         np.testing.assert_allclose(library.numpy(ours), theirs, **CLOSE)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+def test_tokens_may_be_integers_of_any_size(library, dtype):
+    ids, parameters = draw(9)
+    parameters = there(library, parameters)
+    expected = tiny_transformer(library.array(ids), parameters, heads=HEADS).logits
+    found = tiny_transformer(library.array(ids.astype(dtype)), parameters, heads=HEADS).logits
+    np.testing.assert_array_equal(library.numpy(found), library.numpy(expected))
+
+
 def test_a_token_changes_nothing_before_it(library):
     ids, parameters = draw(1)
     parameters = there(library, parameters)

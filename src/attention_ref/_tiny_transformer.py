@@ -89,7 +89,9 @@ def tiny_transformer(
     if caches and len(caches) != len(blocks):
         raise ValueError(f"caches must be one a block, {len(blocks)} in all, got {len(caches)}")
     start, length = caches[0].position if caches else 0, ids.shape[-1]
-    rows = xp.take(embedding, xp.reshape(ids, (-1,)), axis=0)
+    # PyTorch takes rows by no smaller integers, and tokens that are bytes come as uint8.
+    index = xp.astype(xp.reshape(ids, (-1,)), xp.arange(0).dtype)
+    rows = xp.take(embedding, index, axis=0)
     x = xp.reshape(rows, (*ids.shape, embedding.shape[1]))
     mask = causal_mask(length, start + length, q_start=start, like=x)
     layers = []
