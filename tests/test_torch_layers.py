@@ -552,6 +552,46 @@ def test_sizes_that_are_not_given():
             TypeError,
             "n must be an integer, got float",
         ),
+        (
+            lambda: SELF["latent"]()(torch.zeros(2, 5, 11)),
+            ValueError,
+            "x must have shape (..., length, d_model=12), got (2, 5, 11)",
+        ),
+        (
+            lambda: SELF["latent"]().decode(torch.zeros(12)),
+            ValueError,
+            "x must have shape (..., length, d_model=12), got (12,)",
+        ),
+        (
+            lambda: MultiHeadAttention(D_MODEL, heads=2).decode(None),
+            TypeError,
+            "x must be an array (NumPy, PyTorch, ...), got NoneType",
+        ),
+        (
+            lambda: TransformerBlock(D_MODEL, heads=2).decode(torch.zeros(12)),
+            ValueError,
+            "x must have shape (..., length, d_model=12), got (12,)",
+        ),
+        (
+            lambda: CrossAttention(D_MODEL, heads=2, d_context=5).remember(torch.zeros(2, 7, 12)),
+            ValueError,
+            "context must have shape (..., length, d_context=5), got (2, 7, 12)",
+        ),
+        (
+            lambda: CrossAttention(D_MODEL, heads=2).decode([1.0], None),
+            TypeError,
+            "x must be an array (NumPy, PyTorch, ...), got list",
+        ),
+        (
+            lambda: TinyTransformer(13, 12, heads=2, layers=1).generate(torch.tensor(3), 1),
+            ValueError,
+            "ids must have at least one token, got shape ()",
+        ),
+        (
+            lambda: TinyTransformer(13, 12, heads=2, layers=1).generate([3], 1),
+            TypeError,
+            "ids must be an array (NumPy, PyTorch, ...), got list",
+        ),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, error, message):

@@ -7,7 +7,14 @@ from attention_ref._attention_layer import LayerOutput, attention_layer
 from attention_ref._checks import as_integer
 from attention_ref._kv_cache import KVCache
 from attention_ref._multi_head import require_division
-from attention_ref.torch._weights import add_biases, check_module, load_from_torch, matrix, packed
+from attention_ref.torch._weights import (
+    add_biases,
+    check_module,
+    check_positions,
+    load_from_torch,
+    matrix,
+    packed,
+)
 
 
 class CrossAttention(nn.Module):
@@ -62,6 +69,7 @@ class CrossAttention(nn.Module):
 
     def remember(self, context: Float[Tensor, "*batch kv_len d_context"]) -> KVCache:
         """Return the keys and values of `context`, which are the same for every query."""
+        check_positions("context", context, self.w_k, "d_context")
         nobody = context.new_zeros((*context.shape[:-2], 0, self.w_q.shape[0]))
         return self._attend(nobody, context).cache
 
@@ -73,6 +81,7 @@ class CrossAttention(nn.Module):
         mask: Bool[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "*batch q_len d_model"]:
         """Attend to what `remember` returned, without computing it again."""
+        check_positions("x", x, self.w_q, "d_model")
         nothing = x.new_zeros((*x.shape[:-2], 0, self.w_k.shape[0]))
         output: Tensor = self._attend(x, nothing, mask=mask, cache=cache).output
         return output

@@ -11,7 +11,7 @@ from attention_ref._masks import causal_mask
 from attention_ref._multi_head import check_axes, merge_heads, split_heads
 from attention_ref._positions import Layout, rotary_embedding
 from attention_ref._qk_norm import rms_norm
-from attention_ref.torch._weights import matrix
+from attention_ref.torch._weights import check_positions, matrix
 
 
 class LatentAttention(nn.Module):
@@ -88,6 +88,7 @@ class LatentAttention(nn.Module):
         bias: Float[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "*batch length d_model"]:
         """Attend within `x`, by `latent_attention`; `mask` is True where a query may attend."""
+        check_positions("x", x, self.w_dq, "d_model")
         check_axes(x, mask=mask, bias=bias)
         rotary_key, latent = self._kept(x, 0)
         expansions = self.w_uk, self.w_uv
@@ -105,6 +106,7 @@ class LatentAttention(nn.Module):
         Returns:
             The output, and the cache with the rotary keys and latents of `x`.
         """
+        check_positions("x", x, self.w_dq, "d_model")
         start, length = 0 if cache is None else cache.position, x.shape[-2]
         rotary_key, latent = self._kept(x, start)
         cache = KVCache.empty(rotary_key, latent) if cache is None else cache

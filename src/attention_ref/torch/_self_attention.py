@@ -10,7 +10,14 @@ from attention_ref._checks import as_integer
 from attention_ref._kv_cache import KVCache
 from attention_ref._masks import causal_mask
 from attention_ref._multi_head import require_division
-from attention_ref.torch._weights import add_biases, check_module, load_from_torch, matrix, packed
+from attention_ref.torch._weights import (
+    add_biases,
+    check_module,
+    check_positions,
+    load_from_torch,
+    matrix,
+    packed,
+)
 
 
 class GroupedQueryAttention(nn.Module):
@@ -82,6 +89,7 @@ class GroupedQueryAttention(nn.Module):
         Returns:
             The output, and the cache with the keys and values of `x`.
         """
+        check_positions("x", x, self.w_q, "d_model")
         start = 0 if cache is None else cache.position
         length = x.shape[-2]
         mask = causal_mask(length, start + length, q_start=start, like=x)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
-from attention_ref._checks import as_integer
+from attention_ref._checks import array_namespace, as_integer
 from attention_ref._kv_cache import KVCache
 from attention_ref._softmax import softmax
 from attention_ref._tiny_transformer import ROTARY, TinyTransformerOutput, tiny_transformer
@@ -97,7 +97,8 @@ class TinyTransformer(nn.Module):
             TypeError: If a number is none.
         """
         n = as_integer("n", n, least=0)
-        if ids.shape[-1] == 0:
+        array_namespace(ids=ids)
+        if ids.ndim == 0 or ids.shape[-1] == 0:
             raise ValueError(f"ids must have at least one token, got shape {tuple(ids.shape)}")
         new = ids
         caches: tuple[KVCache, ...] = ()

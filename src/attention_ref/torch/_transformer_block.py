@@ -12,7 +12,7 @@ from attention_ref._kv_cache import KVCache
 from attention_ref._masks import causal_mask
 from attention_ref._transformer_block import post_norm_transformer_block, transformer_block
 from attention_ref.torch._self_attention import GroupedQueryAttention
-from attention_ref.torch._weights import matrix
+from attention_ref.torch._weights import check_positions, matrix
 
 
 class TransformerBlock(nn.Module):
@@ -88,6 +88,7 @@ class TransformerBlock(nn.Module):
         Returns:
             The output, and the cache with the keys and values of `x`.
         """
+        check_positions("x", x, self.attention.w_q, "d_model")
         start = 0 if cache is None else cache.position
         length = x.shape[-2]
         mask = causal_mask(length, start + length, q_start=start, like=x)

@@ -1,9 +1,11 @@
-"""How weights begin, and how they lie in `nn.MultiheadAttention`."""
+"""How weights begin, what fits them, and how they lie in `nn.MultiheadAttention`."""
 
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from attention_ref._checks import array_namespace, require_shape
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -18,6 +20,13 @@ def add_biases(layer: nn.Module) -> None:
     for name in "qkvo":
         columns = layer.get_parameter(f"w_{name}").shape[1]
         layer.register_parameter(f"b_{name}", nn.Parameter(torch.zeros(columns)))
+
+
+def check_positions(name: str, x: Any, weight: Tensor, features: str) -> None:
+    """Raise unless it is an array of positions with as many features as the weight has rows."""
+    array_namespace(**{name: x})
+    fits = x.ndim >= 2 and x.shape[-1] == weight.shape[0]
+    require_shape(name, x, fits, f"(..., length, {features}={weight.shape[0]})")
 
 
 def check_module(module: Any) -> None:
