@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.setitem(sys.modules, "state", pages.state)
     spec = importlib.util.spec_from_file_location("runner", ROOT / "web/src/runner.py")
     assert spec is not None
@@ -24,7 +25,11 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     runner = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)
     monkeypatch.setattr(runner, "DIRECTORY", str(tmp_path))
+    return runner
 
+
+@pytest.fixture
+def run(runner: ModuleType) -> Run:
     def run(*codes: str, error: str | None = None, exercise: str | None = None) -> dict[str, Any]:
         blocks = [{"name": f"block {n}", "code": code} for n, code in enumerate(codes, start=1)]
         program = {"blocks": blocks, "error": error, "figures": [], "exercise": exercise}
@@ -62,6 +67,29 @@ def test_a_chain_is_run_once(run: Run, tmp_path: Path) -> None:
     for number in range(4):
         run(*codes[: number + 1])
     assert log.read_text() == "0 1 2 3 "
+
+
+def test_what_another_block_continues_is_compiled_once(
+    run: Run, runner: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def watched(code: str, *rest: Any, **options: Any) -> Any:
+        seen.append(code)
+        return compile(code, *rest, **options)
+
+    monkeypatch.setattr(runner, "compile", watched, raising=False)
+    first = "from __future__ import annotations\nx = []\ndef add(one: Unknown): x.append(one)"
+    for number in range(3):
+        outcome = run(first, f"add({number})\nprint(x)")
+        assert (outcome["output"], outcome["error"]) == (f"[{number}]\n", "")
+    assert seen.count(first) == 1
+
+
+def test_what_compiling_warns_of_is_said_each_time(run: Run) -> None:
+    codes = ("import warnings\nwarnings.simplefilter('always')", "x = 1 is 1")
+    run(*codes, "print(x)")
+    assert run(*codes)["output"].startswith("SyntaxWarning: ")
 
 
 def test_files_of_another_program_are_gone(run: Run) -> None:

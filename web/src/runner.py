@@ -74,6 +74,7 @@ class _Program:
 
 
 _live = None
+_compiled = {}  # what other blocks continue, and how: an explorer asks for the same each time
 
 
 def _started(before):
@@ -112,7 +113,12 @@ def _run(asked):
             linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
             with program.state.in_place(keep=True) as warned:
                 try:
-                    compiled = compile(code, name, "exec", program.flags, dont_inherit=True)
+                    text = name, code, program.flags
+                    compiled = _compiled.get(text) or compile(
+                        code, name, "exec", program.flags, dont_inherit=True
+                    )
+                    if not last and not warned:
+                        _compiled[text] = compiled
                     program.flags |= compiled.co_flags & FUTURE
                     exec(compiled, namespace)
                 except BaseException as exception:
