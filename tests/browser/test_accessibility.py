@@ -9,7 +9,16 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from browser.conftest import SITE, Watched, watch
-from browser.reader import Visit, await_end, edit, press, run, wait_until
+from browser.reader import (
+    EXPLORERS,
+    Visit,
+    await_end,
+    edit,
+    press,
+    run,
+    start_explorer,
+    wait_until,
+)
 
 AXE = Path(__file__).with_name("node_modules") / "axe-core/axe.min.js"
 PAGES = sorted(path.relative_to(SITE).parent.as_posix() for path in SITE.rglob("index.html"))
@@ -104,6 +113,26 @@ def test_axe_finds_nothing_serious_in_what_a_reader_brings_about(
         press(page, 1, "Run")
         assert "error" in await_end(page, 1)
         assert findings(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_axe_finds_nothing_serious_in_a_started_explorer(
+    name: str, scheme: str, browser: Browser, home: str
+) -> None:
+    with watch(browser, home, color_scheme=scheme) as watched:
+        page = watched.context.new_page()
+        page.goto(f"{home}explore/{name}/")
+        start_explorer(page)
+        if name == "mask-bench":
+            # Queries that see nothing, and all that libraries do with them.
+            page.get_by_role("button", name="Start from: Left padding").click()
+            page.locator("mask-bench .blind").first.wait_for()
+        open_all(page)
+        for width in (1280, 360):
+            page.set_viewport_size({"width": width, "height": 740})
+            come_near(page)
+            assert findings(page) == []
 
 
 def test_axe_sees_what_is_wrong(visit: Visit) -> None:

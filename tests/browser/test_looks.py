@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from browser.conftest import ROOT, watch
+from browser.reader import EXPLORERS, start_explorer
 
 PICTURES = ROOT / "build" / "screenshots"
 KINDS = ("", "learn/softmax/", "reference/flash/", "notebooks/scaling/", "contribute/style/")
@@ -31,3 +32,24 @@ def test_a_page_fits_its_window(
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         dark = sum(int(part) for part in paper[4:-1].split(",")) < 3 * 128
         assert dark == (scheme == "dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_a_started_explorer_fits_its_window(
+    name: str, width: str, scheme: str, browser: Browser, home: str
+) -> None:
+    phone = width == "narrow"
+    with watch(browser, home, color_scheme=scheme, has_touch=phone, is_mobile=phone) as watched:
+        page = watched.context.new_page()
+        # All of it is in the window: for a picture beyond it, Chromium would forget the finger.
+        page.set_viewport_size({"width": WIDTHS[width], "height": 2400})
+        page.goto(f"{home}explore/{name}/")
+        explorer = start_explorer(page)
+        picture = Path(PICTURES, f"explore-{name}-started-{width}-{scheme}.png")
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        page.locator(".explorer").screenshot(path=picture)
+        assert page.evaluate("document.documentElement.scrollWidth") == WIDTHS[width]
+        # Nor is anything of it cut at the side.
+        assert explorer.evaluate("one => one.scrollWidth <= one.clientWidth")
