@@ -209,6 +209,25 @@ def test_layer_norm_of_one_feature_is_the_shift():
     np.testing.assert_array_equal(layer_norm(x, one, 7 * one), [[7.0], [7.0]])
 
 
+def test_one_vector_alone_needs_no_batch():
+    x = np.array([3.0, -5.0, 7.0])
+    gain, w_in, w_out = np.arange(1.0, 4), np.eye(3)[:, :2], np.ones((2, 1))
+    np.testing.assert_array_equal(layer_norm(x, gain), layer_norm(x[None], gain)[0])
+    np.testing.assert_array_equal(feed_forward(x, w_in, w_out), [3.0])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_layer_norm_of_a_vector_that_is_not_finite_is_nan_and_no_other(library, bad):
+    clean = np.random.default_rng(8).standard_normal((2, 3, 5))
+    x = clean.copy()
+    x[1, 2, 3] = bad
+    found, expected = (
+        library.numpy(layer_norm(library.array(y), library.array(np.ones(5)))) for y in (x, clean)
+    )
+    expected[1, 2] = np.nan
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_what_is_cut_off_has_no_gradient_nor_what_is_zero():
     """PyTorch's relu passes none at zero either; where all inputs are zero that is every one."""
     x = torch.tensor([[-2.0], [0.0], [3.0]], requires_grad=True)
