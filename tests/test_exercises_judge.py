@@ -157,6 +157,24 @@ def test_whatever_an_argument_is_it_is_shown():
     assert shown(Unprintable()) == ["  x = Unprintable"]
 
 
+class Unreadable:
+    def __array__(self, *_, **__):
+        raise RuntimeError("no")
+
+
+def test_what_no_numbers_can_be_read_from_is_named():
+    verdict = compared(Unreadable(), 1.0)
+    assert verdict.diagnosis == "not yet. It must return numbers, got Unreadable."
+    assert "Unreadable object" in verdict.evidence
+
+
+def test_the_readers_print_options_change_nothing():
+    values = np.array([0.5, 1 / 3, 2.0]), np.arange(12.0) * 123456.5
+    plain = [shown(value) for value in values]
+    with np.printoptions(floatmode="fixed", linewidth=30, precision=2, suppress=False):
+        assert [shown(value) for value in values] == plain
+
+
 def test_a_long_row_is_broken_at_78_columns():
     lines = shown(np.arange(12.0) * 123456.5)
     assert len(lines) > 1
@@ -205,6 +223,13 @@ def test_as_much_may_be_printed_as_is_said():
     assert exercise(lambda x: ONE, [(0,)]).judge(prints)
     said = exercise(lambda x: ONE, [(1,)]).judge(prints).diagnosis
     assert said == "not yet. It raises RuntimeError in line 3: more than 10000 characters printed"
+
+
+def test_what_is_written_is_counted():
+    def writes(x):
+        return np.array([1.0 if sys.stdout.write("abc") == 3 else 0.0])
+
+    assert exercise(lambda x: ONE, [(1,)]).judge(writes)
 
 
 def test_a_line_is_counted_from_the_answers_own_def():
@@ -307,6 +332,16 @@ def test_the_first_wrong_answer_that_breaks_a_rule_is_shown():
     verdict = total(inputs[:2], (below_nine, positive)).judge(wrong)
     assert verdict.diagnosis == "not yet. It returns other numbers than the definition."
     assert verdict.evidence.startswith("  x = [2.]\n  came     [2.5]")
+
+
+def test_a_rule_may_divide_by_zero():
+    def finite(answer, x):
+        """It divides by zero."""
+        return np.all(np.isfinite(1 / answer))
+
+    with np.errstate(all="raise"):
+        verdict = total([np.array([1.0])], (finite,)).judge(lambda x: np.zeros(1))
+    assert verdict.diagnosis == "not yet. It divides by zero."
 
 
 def test_no_rule_is_asked_about_an_answer_of_another_kind():

@@ -73,3 +73,103 @@ def test_an_answer_that_is_one_number_throughout_is_explained(exercise: Exercise
     verdict = check(exercise.name, filled)
     assert not verdict
     assert "\n  expected" in repr(verdict)
+
+
+# ------------------------------------------------------------------ what single rules let pass
+
+COLUMNS = np.array([[0.0, 10.0], [1.0, 11.0]])
+EYE = np.eye(2)
+BETWEEN = {
+    "look_up_all": (EYE, EYE, COLUMNS, 1.0),
+    "mix": (np.ones((2, 2)), COLUMNS),
+    "attention": (EYE, EYE, COLUMNS),
+    "self_attention": (EYE, EYE, EYE, COLUMNS),
+    "cross_attention": (EYE[None], EYE[None], EYE, EYE, COLUMNS, [2]),
+    "kernel_smoother": (EYE, EYE, COLUMNS, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_an_average_lies_between_the_values_of_its_own_column(name: str):
+    (rule,) = EXERCISES[name].rules
+    for answer, holds in (
+        (COLUMNS, True),
+        (np.array([[0.5, 9.5], [0.5, 10.5]]), False),
+        (np.array([[1.5, 10.5], [0.5, 10.5]]), False),
+    ):
+        assert rule(answer[None] if name == "cross_attention" else answer, *BETWEEN[name]) == holds
+
+
+def test_padding_has_no_values():
+    (rule,) = EXERCISES["cross_attention"].rules
+    *rest, lengths = BETWEEN["cross_attention"]
+    assert lengths == [2]
+    assert not rule(COLUMNS[None], *rest, [1])
+    assert rule(COLUMNS[None, :1], *rest, [1])
+
+
+@pytest.mark.parametrize("name", ["merge", "join"])
+def test_the_average_of_two_that_agree_is_theirs(name: str):
+    (rule,) = EXERCISES[name].rules
+    once = np.ones(2)
+    assert rule(COLUMNS, COLUMNS, once, COLUMNS, once)
+
+
+def test_the_ends_of_a_range_are_in_it_or_not():
+    share, loss = EXERCISES["induction_score"].rules[0], EXERCISES["next_letter_loss"].rules[0]
+    maps, one = np.ones((1, 2, 2)), np.array([1.0])
+    assert share(one, maps, 1)
+    assert not share(0 * one, maps, 1)
+    assert loss(0 * one, np.zeros((2, 2)), np.zeros(2, int))
+    (distance,) = EXERCISES["squared_distances"].rules
+    assert distance(np.zeros((2, 2)), EYE, EYE)
+
+
+def test_a_word_may_be_in_a_text_once_or_more_often():
+    (rule,) = EXERCISES["tf_idf"].rules
+    counts = np.array([[1, 0], [2, 1]])
+    assert rule(np.array([[0.0, 0.0], [0.0, 0.5]]), counts)
+    assert not rule(np.array([[0.5, 0.0], [0.0, 0.5]]), counts)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("softmax", 1), ("softmax_backward", 0), ("masked_weights", 1), ("layer_norm", 0)],
+)
+def test_what_one_row_has_too_much_is_not_made_up_for_by_another(name: str, number: int):
+    exercise = EXERCISES[name]
+    broken = []
+    for case in exercise.inputs(np.random.default_rng(0)):
+        answer = exercise.specification(*case)
+        if answer.ndim == 2 and len(answer) > 1:
+            answer[0] += 0.1
+            answer[1] -= 0.1
+            broken.append(not exercise.rules[number](answer, *case))
+    assert any(broken)
+
+
+def test_a_query_that_is_not_sure_may_get_what_a_sure_one_may_not():
+    (rule,) = EXERCISES["query_gradient"].rules
+    rest = EYE, EYE, EYE
+    weights = np.array([[1.0, 0.0], [0.5, 0.5]])
+    assert rule(np.array([[0.0, 0.0], [1.0, 1.0]]), weights, *rest)
+    assert not rule(np.array([[1.0, 1.0], [0.0, 0.0]]), weights, *rest)
+
+
+def test_heads_and_tokens_are_counted_whole():
+    (share,) = EXERCISES["sink_share"].rules
+    maps = np.full((1, 2, 2, 2), 0.5)
+    assert [bool(share(np.array(part), maps)) for part in (0.0, 0.3, 0.5, 1.0)] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+    (found,) = EXERCISES["score_heads"].rules
+    assert found(np.array([0.0, 1.0]), np.ones((2, 2, 2)), np.array([-1, 0]))
+
+
+def test_a_part_may_be_as_long_as_the_whole_and_no_longer():
+    (rule,) = EXERCISES["handed_over"].rules
+    assert rule(np.array([2.0, 2.0]), EYE, 2 * EYE, EYE)
+    assert not rule(np.array([2.0, 3.0]), EYE, 2 * EYE, EYE)

@@ -121,9 +121,7 @@ def grid_bias(rows, columns, slope):
 
 def _bias_by_loops(rows, columns, slope):
     places = [(i, j) for i in range(rows) for j in range(columns)]
-    return np.array(
-        [[-slope * (abs(r - i) + abs(c - j)) for i, j in places] for r, c in places], dtype=float
-    )
+    return np.array([[-slope * (abs(r - i) + abs(c - j)) for i, j in places] for r, c in places])
 
 
 def _grids(rng):

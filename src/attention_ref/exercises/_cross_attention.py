@@ -28,7 +28,7 @@ def _cross_by_loops(y, x, w_q, w_k, w_v, lengths):
         keys = [[math.fsum(word * column) for column in w_k.T] for word in words]
         scores = [math.fsum(map(math.prod, zip(query, key, strict=True))) for key in keys]
         scores = [score / math.sqrt(len(query)) for score in scores]
-        powers = [math.exp(score - max(scores)) for score in scores]
+        powers = [math.exp(score) for score in scores]
         for j, column in enumerate(w_v.T):
             values = [math.fsum(word * column) for word in words]
             total = math.fsum(map(math.prod, zip(powers, values, strict=True)))
@@ -112,12 +112,12 @@ def _values_of_the_target(y, x, w_q, w_k, w_v, lengths):
 
 def _among_the_words(answer, y, x, w_q, w_k, w_v, lengths):
     """An output lies outside the values of the words that are no padding."""
+    held = []
     for one, words, n in zip(answer, x, lengths, strict=True):
         values = words[:n] @ w_v
         low, high = values.min(axis=0), values.max(axis=0)
-        if not np.all((low - 1e-9 <= one) & (one <= high + 1e-9)):
-            return False
-    return True
+        held.append(np.all((low - 1e-9 <= one) & (one <= high + 1e-9)))
+    return all(held)
 
 
 _CROSS_ATTENTION = Exercise(

@@ -70,7 +70,7 @@ def _words_stay_together(answer, x):
     """The numbers of a word are no longer in its row."""
     *batch, heads, length, d_k = x.shape
     words = np.swapaxes(x, -3, -2).reshape(*batch, length, heads * d_k)
-    return np.array_equal(np.sort(answer, axis=-1), np.sort(words, axis=-1))
+    return np.array_equal(np.sort(answer), np.sort(words))
 
 
 _JOIN_HEADS = Exercise(

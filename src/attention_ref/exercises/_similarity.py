@@ -261,7 +261,7 @@ def _sorted_scores(q, K):
 
 def _each_key_once(answer, q, K):
     """An order must list each key once."""
-    return np.array_equal(np.sort(answer, axis=1), [range(len(K))] * 3)
+    return np.array_equal(np.sort(answer), [range(len(K))] * 3)
 
 
 _RANKINGS = Exercise(
