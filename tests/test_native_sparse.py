@@ -265,6 +265,25 @@ def test_fewer_keys_than_a_block_or_none(library):
     assert not library.numpy(nothing).any()
 
 
+def test_an_infinite_value_counts_as_nan_where_it_is_seen():
+    query, key, value, gates = draw(12)
+    value[0, 0, 4, 2] = np.inf
+    found = native_sparse_attention(query, key, value, gates, **SIZES)
+    group = found[0, : HEADS // KV_HEADS, :, 2]
+    assert np.isnan(group[:, 4]).all()  # of the window, in which no other branch sees it
+    assert not np.isinf(found).any()
+    group[:] = 0
+    assert np.isfinite(found).all()
+
+
+def test_one_sequence_alone_needs_no_batch():
+    query, key, _, _ = draw(13)
+    summaries, sizes = key[:, :, :7], {"block_size": 3, "blocks": 4}
+    chosen = select_blocks(query, summaries, LENGTH, **sizes)
+    alone = select_blocks(query[1], summaries[1], LENGTH, **sizes)
+    np.testing.assert_array_equal(alone, chosen[1])
+
+
 def test_all_is_on_the_device_of_the_query():
     device = array_api_strict.Device("device1")
     inputs = [array_api_strict.asarray(x, device=device) for x in draw(11)]
@@ -442,6 +461,19 @@ SMALL = {"block_size": 2, "blocks": 3, "left": 1}
             lambda: select_blocks(Q, K[:, [0] * 4, :2], 5, block_size=2, blocks=3),
             ValueError,
             "kv_heads must divide heads=6, got 4",
+        ),
+        (
+            lambda: select_blocks(Q[0], K[0, 0, :2], 5, block_size=2, blocks=3),
+            ValueError,
+            "compressed_key must have shape (kv_heads, kv_len // block_size = 2, d_k=3), "
+            "got (2, 3)",
+        ),
+        (
+            lambda: native_sparse_attention(
+                Q, K, K, G, **SMALL | {"block_size": 1}, compressed_key=K[:, :, :2]
+            ),
+            ValueError,
+            "compressed_key must have shape (2, 2, kv_len // block_size = 5, 3), got (2, 2, 2, 3)",
         ),
     ],
 )

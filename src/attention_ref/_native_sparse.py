@@ -210,7 +210,6 @@ def select_blocks(
     fits = len(shape) == query.ndim and (*shape[:-3], *shape[-2:]) == (*batch, count, d_k)
     rule = f"({listed(batch)}kv_heads, kv_len // block_size = {count}, {d_k=})"
     require_shape("compressed_key", compressed_key, fits, rule)
-    check_grouped_heads(query, compressed_key, compressed_key)
     kv_heads = shape[-3]
     dtype = working_dtype(xp, query, compressed_key)
     causal = causal_mask(q_len, kv_len, q_start=q_start, like=query)
