@@ -269,6 +269,11 @@ def _expressions(node: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
                 yield from _expressions(one)
 
 
+def _guards(node: ast.AST) -> bool:
+    """Tell the `strict` of `zip`, which guards lengths that agree against a later mistake."""
+    return isinstance(node, ast.keyword) and node.arg == "strict"
+
+
 def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR0912
     """Yield what may stand wrongly in the place of `node`; one case a kind of expression."""
     match node:
@@ -295,7 +300,8 @@ def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR09
         case ast.IfExp():
             yield ast.IfExp(node.test, node.orelse, node.body)
         case ast.Constant(value=bool() as value):
-            yield ast.Constant(not value)
+            if not _guards(parent):
+                yield ast.Constant(not value)
         case ast.Constant(value=int() | float() as value):
             if not (isinstance(parent, ast.UnaryOp) and isinstance(value, int)):
                 yield ast.Constant(value + 1)
@@ -307,9 +313,10 @@ def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR09
                 and not any(isinstance(one, ast.Starred) for one in node.args)
             ):
                 yield ast.Call(node.func, node.args[::-1], node.keywords)
-            for at in range(len(node.keywords)):
+            for at, keyword in enumerate(node.keywords):
                 rest = node.keywords[:at] + node.keywords[at + 1 :]
-                yield ast.Call(node.func, node.args, rest)
+                if not _guards(keyword):
+                    yield ast.Call(node.func, node.args, rest)
         case ast.Slice():
             for name in ("lower", "upper", "step"):
                 if getattr(node, name) is not None:

@@ -157,6 +157,16 @@ def test_the_arguments_of_a_call_change_places_where_they_have_an_order(tmp_path
     assert [mutant.after for mutant in Mutants("order", path)] == ["LESS = np.less(b, a)"]
 
 
+def test_no_fault_is_planted_in_a_guard(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.py"
+    path.write_text("PAIRS = sort(zip(a, b, strict=True), stable=True)\n")
+    assert {mutant.after for mutant in Mutants("pairs", path)} == {
+        "PAIRS = sort(zip(b, a, strict=True), stable=True)",
+        "PAIRS = sort(zip(a, b, strict=True), stable=False)",
+        "PAIRS = sort(zip(a, b, strict=True))",
+    }
+
+
 def test_planting_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "grow.py"
     path.write_text(SOURCE)
