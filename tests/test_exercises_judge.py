@@ -297,6 +297,15 @@ def test_a_mistake_must_be_the_same_on_every_input():
     assert total([np.array([1.0])]).judge(lambda x: 2 * x[:1]).diagnosis == "not yet. It adds one."
 
 
+def test_a_mistake_is_known_in_a_list_too():
+    def doubled(x):
+        """The first is doubled."""
+        return 2 * ONE, np.ones(2)
+
+    judge = exercise(lambda x: (ONE, np.ones(2)), [(1,)], (doubled,)).judge
+    assert judge(lambda x: list(doubled(x))).diagnosis == "not yet. The first is doubled."
+
+
 def test_another_error_is_another_mistake():
     def raises_index(x):
         raise IndexError("far")
