@@ -135,6 +135,15 @@ def test_positions_of_each_row(library, layout):
 
 
 @LAYOUTS
+def test_each_head_may_have_positions_of_its_own(layout):
+    x, ids = draw(0, 2, 3, 5, 8), np.arange(30).reshape(2, 3, 5) ** 2 % 31
+    found = rotary_embedding(x, layout=layout, positions=ids)
+    for place in np.ndindex(2, 3):
+        head = rotary_embedding(x[place], layout=layout, positions=ids[place])
+        np.testing.assert_array_equal(found[place], head)
+
+
+@LAYOUTS
 def test_one_row_at_a_time_equals_all_at_once(layout):
     x = draw(0, 3, 7, 8)
     rows = [
