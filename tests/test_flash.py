@@ -442,6 +442,11 @@ PART = X, X[:, 0]  # an output and its log-sum-exp
             "gradient must have shape (5, 3), got (7, 3)",
         ),
         (
+            lambda: flash_attention_backward(X, X, Y, Y, Y, X[:, 0]),
+            ValueError,
+            "output must have shape (5, 3), got (7, 3)",
+        ),
+        (
             lambda: flash_attention_backward(X, X, Y, Y, X, X),
             ValueError,
             "logsumexp must have shape (5,), got (5, 3)",
