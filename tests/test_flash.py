@@ -206,6 +206,20 @@ def test_masks_and_biases_by_tile_combine(library):
     np.testing.assert_allclose(library.numpy(part.logsumexp), exact.logsumexp, **CLOSE)
 
 
+STRETCHED = [(), (KV_LEN,), (1, KV_LEN), (Q_LEN, 1), (HEADS, 1, KV_LEN), (BATCH, 1, Q_LEN, 1)]
+
+
+@pytest.mark.parametrize("shape", STRETCHED)
+def test_what_broadcasts_does_so_in_each_tile(library, shape):
+    inputs, bias = draw_inputs(0), np.asarray(draw(1, shape)[0])
+    mask = np.asarray(np.random.default_rng(0).random(shape) < 0.7)
+    terms = {"mask": library.array(mask), "bias": library.array(bias)}
+    found = flash_attention(*map(library.array, inputs), **terms, q_tile=2, kv_tile=3)
+    expected = scaled_dot_product_attention(*inputs, mask=mask, bias=bias)
+    assert expected.any()
+    np.testing.assert_allclose(library.numpy(found.output), expected, **CLOSE)
+
+
 def test_no_tile_is_no_mask_and_no_bias():
     query, key, value = draw_inputs(6)
     part = flash_attention(query, key, value, mask=lambda q, k: None, bias=lambda q, k: None)

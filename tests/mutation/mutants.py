@@ -133,7 +133,7 @@ class Mutants:
             for new in _faults(old, node):
                 plant, undo = (_setter(node, field, index, one) for one in (new, old))
                 yield mutant(plant, undo)
-        if isinstance(statement, ast.Return) and statement.value is not None:
+        if isinstance(statement, ast.Return) and before not in ("return", "return None"):
             nothing = ast.Constant(None)
             yield mutant(
                 _setter(statement, "value", None, nothing),

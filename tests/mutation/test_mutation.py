@@ -167,6 +167,13 @@ def test_no_fault_is_planted_in_a_guard(tmp_path: Path) -> None:
     }
 
 
+def test_a_return_of_nothing_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.py"
+    path.write_text("def f(x):\n    if x:\n        return None\n    return x\n")
+    returned = {mutant.before: mutant.after for mutant in Mutants("nothing", path)}
+    assert returned == {"if x:": "pass", "return x": "return None"}
+
+
 def test_planting_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "grow.py"
     path.write_text(SOURCE)

@@ -370,3 +370,9 @@ def test_a_dtype_that_is_not_numpys_own_is_refused_in_one_line():
         line = f"^{name} must have one of NumPy's own dtypes, got bfloat16$"
         with pytest.raises(TypeError, match=line):
             call()
+
+
+def test_tiles_of_no_query_are_an_empty_whole():
+    query, key = jnp.zeros((2, 0, 3)), jnp.zeros((2, 5, 3))
+    part = attention_ref.flash_attention(query, key, key)
+    assert (part.output.shape, part.logsumexp.shape) == ((2, 0, 3), (2, 0))
