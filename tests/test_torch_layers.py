@@ -151,7 +151,7 @@ def test_there_and_back_gives_the_same_weights(layer, options, biases):
     module = theirs(biases, **options).eval()
     ours = layer.from_torch(module)
     back = ours.to_torch()
-    assert (ours.training, back.training) == (False, False)
+    assert (ours.training, back.training, back.batch_first) == (False, False, True)
     for name, weight in module.state_dict().items():
         torch.testing.assert_close(back.state_dict()[name], weight, rtol=0, atol=0)
     for (name, weight), other in zip(
@@ -165,6 +165,18 @@ def test_there_and_back_gives_the_same_weights(layer, options, biases):
             for parameter in layer_.parameters():
                 parameter.zero_()
     torch.testing.assert_close(module.out_proj.weight, before, rtol=0, atol=0)
+
+
+def test_a_module_is_on_the_device_of_its_layer():
+    module = MultiHeadAttention(D_MODEL, heads=HEADS).to("meta").to_torch()
+    assert {one.device.type for one in module.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("build", SELF.values(), ids=SELF)
+def test_one_sequence_needs_no_batch_to_decode(build):
+    layer, x = made(build), draw(BATCH, LENGTH, D_MODEL)
+    whole, alone = layer.decode(x)[0], layer.decode(x[0])[0]
+    torch.testing.assert_close(alone, whole[0], **TIGHT)
 
 
 def test_a_query_that_may_see_nothing():
