@@ -33,7 +33,7 @@ def visitor(browser: Browser, home: str) -> Iterator[Watched]:
     with watch(browser, home) as watched:
         watched.context.route("**/sitemap.xml", here)
         page = watched.context.new_page()
-        page.goto(f"{home}contribute/style/", wait_until="networkidle")
+        page.goto(f"{home}contribute/style/")
         page.evaluate("window.started = 'once'")
         yield watched
 
@@ -75,14 +75,22 @@ def test_every_block_gives_the_printed_output(source: Path, visitor: Watched, ho
 
 def follow(page: Page, url: str) -> None:
     """Go to `url` as a link on the page does, and wait for the buttons."""
-    page.evaluate(
+    page.evaluate("document.querySelector('article').dataset.old = ''")
+    # Before it knows the map of the site, the theme leaves a link to the browser: not yet pressed.
+    wait_until(
+        page,
         """url => {
-             document.querySelector("article").dataset.old = "";
+             let taken;
+             addEventListener("click", (event) => {
+               taken = event.defaultPrevented;
+               event.preventDefault();
+             }, { once: true });
              const link = document.createElement("a");
              link.href = url;
              document.body.append(link);
              link.click();
              link.remove();
+             return taken;
            }""",
         url,
     )
