@@ -1,8 +1,8 @@
 """A MkDocs hook: a Content-Security-Policy on every page, as a static host can send none.
 
-No script runs but the site's own files and the few lines that the theme writes into its pages,
-which are named by their digests, and nothing is loaded from another host. The theme moves from page
-to page without a new document, so each page allows the theme's lines of all.
+No script runs but the site's own files and the few lines that stand in its pages, of the theme and
+of overrides/, which are named by their digests, and nothing is loaded from another host. The theme
+moves from page to page without a new document, so each page allows the lines of all.
 """
 
 from __future__ import annotations
