@@ -41,6 +41,7 @@ export function showColours(): void {
   }
   const dark = choice === "system" ? system.matches : choice === "dark";
   document.body.dataset.mdColorScheme = dark ? "slate" : "default";
+  document.documentElement.style.colorScheme = dark ? "dark" : "light";
   for (const face of button.querySelectorAll<HTMLElement>("[data-choice]")) {
     face.hidden = face.dataset.choice !== choice;
     if (!face.hidden) button.setAttribute("aria-label", face.title);
