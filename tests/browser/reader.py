@@ -1,12 +1,13 @@
 """What a reader does with a page: press, edit, wait, read."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Locator, Page, Worker
+from playwright.sync_api import Locator, Page, Route, Worker
 
 from pages.parse import parse_file
 
@@ -53,6 +54,38 @@ def wait_until(page: Page, script: str, arg: object = None) -> None:
     while not page.evaluate(script, arg):
         assert time.monotonic() < ends, f"not within a minute: {script}"
         page.wait_for_timeout(20)
+
+
+def published_here(home: str, route: Route) -> None:
+    """Answer with the map of the site as if it were published at `home`.
+
+    The theme replaces the content alone where the map lists the address.
+    """
+    response = route.fetch()
+    route.fulfill(response=response, body=re.sub(PUBLISHED, home, response.text()))
+
+
+def follow(page: Page, url: str) -> None:
+    """Press a link to `url`; what was the article then is marked as old."""
+    page.evaluate("document.querySelector('article').dataset.old = ''")
+    # Before it knows the map of the site, the theme leaves a link to the browser: not yet pressed.
+    wait_until(
+        page,
+        """url => {
+             let taken;
+             addEventListener("click", (event) => {
+               taken = event.defaultPrevented;
+               event.preventDefault();
+             }, { once: true });
+             const link = document.createElement("a");
+             link.href = url;
+             document.body.append(link);
+             link.click();
+             link.remove();
+             return taken;
+           }""",
+        url,
+    )
 
 
 def await_end(page: Page, number: int) -> str:

@@ -4,16 +4,25 @@ One visit reads all pages, one after the other, by the theme's own way from page
 starts once, and no page may lean on what another one left behind.
 """
 
-import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page
 
 from browser.conftest import Watched, watch
-from browser.reader import DOCS, PUBLISHED, ROOT, SOURCES, address, plan, wait_until
+from browser.reader import (
+    DOCS,
+    ROOT,
+    SOURCES,
+    address,
+    follow,
+    plan,
+    published_here,
+    wait_until,
+)
 from pages.model import Block
 from pages.parse import parse_file
 
@@ -25,13 +34,8 @@ ENDS = "^(Live|Stopped)|could not"
 
 @pytest.fixture(scope="module")
 def visitor(browser: Browser, home: str) -> Iterator[Watched]:
-    def here(route: Route) -> None:
-        # The theme replaces the content alone where the map of the site lists the address.
-        response = route.fetch()
-        route.fulfill(response=response, body=re.sub(PUBLISHED, home, response.text()))
-
     with watch(browser, home) as watched:
-        watched.context.route("**/sitemap.xml", here)
+        watched.context.route("**/sitemap.xml", partial(published_here, home))
         page = watched.context.new_page()
         page.goto(f"{home}contribute/style/")
         page.evaluate("window.started = 'once'")
@@ -43,6 +47,7 @@ def test_every_block_gives_the_printed_output(source: Path, visitor: Watched, ho
     (page,) = visitor.context.pages
     visitor.errors.clear()
     follow(page, f"{home}{address(source)}")
+    page.wait_for_selector("article:not([data-old]) .run-main", state="attached")
     parsed = parse_file(source, ROOT)
     runs = [
         (number, block)
@@ -71,30 +76,6 @@ def test_every_block_gives_the_printed_output(source: Path, visitor: Watched, ho
         assert_figures(page, block)
     assert page.evaluate("window.started") == "once"
     assert (visitor.elsewhere, visitor.errors) == ([], [])
-
-
-def follow(page: Page, url: str) -> None:
-    """Go to `url` as a link on the page does, and wait for the buttons."""
-    page.evaluate("document.querySelector('article').dataset.old = ''")
-    # Before it knows the map of the site, the theme leaves a link to the browser: not yet pressed.
-    wait_until(
-        page,
-        """url => {
-             let taken;
-             addEventListener("click", (event) => {
-               taken = event.defaultPrevented;
-               event.preventDefault();
-             }, { once: true });
-             const link = document.createElement("a");
-             link.href = url;
-             document.body.append(link);
-             link.click();
-             link.remove();
-             return taken;
-           }""",
-        url,
-    )
-    page.wait_for_selector("article:not([data-old]) .run-main", state="attached")
 
 
 def results(page: Page) -> dict[int, dict[str, Any]]:

@@ -6,6 +6,10 @@ type Choice = (typeof CHOICES)[number];
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 
+/** The colour of the browser's own bar. */
+const bar = document.createElement("meta");
+bar.name = "theme-color";
+
 /** What the browser would not keep lasts as long as the visit. */
 let choice: Choice = read();
 
@@ -26,19 +30,21 @@ function keep(): void {
   }
 }
 
-/** Show the reader's choice, on each page anew: the theme brings the `<meta>` of the next page. */
-export function showColours(): void {
+/** Let the reader choose, and show what they chose. */
+export function offerColours(): void {
   const button = document.querySelector<HTMLButtonElement>("button.colours");
   if (!button) return;
-  if (button.hidden) {
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      choice = CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length] ?? "system";
-      keep();
-      showColours();
-    });
-    system.addEventListener("change", showColours);
-  }
+  button.addEventListener("click", () => {
+    choice = CHOICES[(CHOICES.indexOf(choice) + 1) % CHOICES.length] ?? "system";
+    keep();
+    show(button);
+  });
+  system.addEventListener("change", () => show(button));
+  document.head.append(bar);
+  show(button);
+}
+
+function show(button: HTMLButtonElement): void {
   const dark = choice === "system" ? system.matches : choice === "dark";
   document.body.dataset.mdColorScheme = dark ? "slate" : "default";
   document.documentElement.style.colorScheme = dark ? "dark" : "light";
@@ -46,10 +52,5 @@ export function showColours(): void {
     face.hidden = face.dataset.choice !== choice;
     if (!face.hidden) button.setAttribute("aria-label", face.title);
   }
-  // The browser's own bar has a colour for each of the system's, unless the reader has chosen.
-  for (const meta of document.querySelectorAll<HTMLMetaElement>("meta[name=theme-color]")) {
-    const { colours } = meta.dataset;
-    if (choice === "system") meta.media = `(prefers-color-scheme: ${colours})`;
-    else meta.media = colours === choice ? "all" : "not all";
-  }
+  bar.content = getComputedStyle(document.body).getPropertyValue("--md-primary-fg-color");
 }

@@ -1,7 +1,7 @@
 // Gives each page its buttons, and puts its blocks, Python and the reader's edits together.
 import { Bar } from "./bar";
 import { addCopy, addOffers, type Host, RunnableBlock } from "./block";
-import { showColours } from "./colours";
+import { offerColours } from "./colours";
 import { type Edits, fromFragment, keepEdits, readEdits, shareLink, toFragment } from "./edits";
 import { addExplorers } from "./explorer";
 import { keepOffline } from "./offline";
@@ -161,10 +161,10 @@ declare global {
 }
 
 function showAndKeep(): void {
-  showColours();
   void show();
   void keepOffline();
 }
 
+offerColours();
 if (window.document$) window.document$.subscribe(showAndKeep);
 else showAndKeep();
