@@ -109,7 +109,7 @@ def check(page: Page, number: int) -> str:
 
 def reload(page: Page) -> None:
     page.reload()
-    page.wait_for_selector(".practice-tally")
+    page.wait_for_selector(".practice-tally button")
 
 
 def test_by_mouse(visit: Visit) -> None:
@@ -310,7 +310,7 @@ def test_without_storage_progress_lasts_as_long_as_the_visit(watched: Watched, h
     )
     page = watched.context.new_page()
     page.goto(f"{home}learn/softmax/")
-    page.wait_for_selector(".practice-tally")
+    page.wait_for_selector(".practice-tally button")
     press(page, FIRST, "Hint")
     edit(page, FIRST, RIGHT)
     assert check(page, FIRST).startswith("Live: it passes")

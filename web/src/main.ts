@@ -30,9 +30,9 @@ class PageOfBlocks implements Host {
       }
     }
     const exercises = page.blocks.flatMap(({ exercise }) => exercise ?? []);
-    const heading = document.querySelector("article h2#exercises");
-    if (heading && exercises.length > 0) {
-      this.tally = new Tally(exercises, heading, () => this.forgotten());
+    const line = document.querySelector("article .practice-tally");
+    if (line && exercises.length > 0) {
+      this.tally = new Tally(exercises, line, () => this.forgotten());
     }
   }
 

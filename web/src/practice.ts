@@ -120,11 +120,9 @@ export class Tally {
   /** `forgotten` is called when the reader has had their progress and edits forgotten. */
   constructor(
     private readonly exercises: readonly Exercise[],
-    heading: Element,
+    line: Element,
     forgotten: () => void,
   ) {
-    const line = document.createElement("p");
-    line.className = "practice-tally";
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Forget my progress";
@@ -134,7 +132,6 @@ export class Tally {
       forgotten();
     });
     line.append(this.count, button);
-    heading.after(line);
     this.show();
   }
 
