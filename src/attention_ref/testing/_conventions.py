@@ -268,9 +268,9 @@ CONVENTIONS = {
         Convention(
             "flex",
             _flex,
-            _ALL - {"sink"},
+            _ALL - {"sink", "isolation"},  # a score_mod hides by adding -inf: NaN stays
             "attention_ref.interop.torch.flex_attention",
-            beyond=_ISOLATION | {"gradient"},
+            beyond=frozenset({"gradient"}),
         ),
         Convention(
             "jax",
@@ -328,9 +328,9 @@ CONVENTIONS = {
         Convention(
             "transformers",
             _transformers,
-            _ALL,
+            _ALL - {"isolation"},  # what it hides has a finite number, to which NaN is added
             "attention_ref.interop.transformers.eager_attention_forward",
-            beyond=_ISOLATION | {"float64"},  # its softmax is in float32
+            beyond=frozenset({"float64"}),  # its softmax is in float32
             dead="mean",
             answer_layout="length",
         ),
