@@ -22,10 +22,7 @@ class Library:
     def array(self, x: np.ndarray, dtype: str, device: Any = None) -> Any:
         """Return the array in the library, of this dtype and on this device."""
         xp = importlib.import_module(self.module)
-        make, kind = getattr(xp, self.constructor), getattr(xp, self._spelled(dtype))
-        if self.name == "torch":
-            return make(x, dtype=kind, device=device)
-        made = make(x, dtype=kind)
+        made = getattr(xp, self.constructor)(x, dtype=getattr(xp, self._spelled(dtype)))
         return made if device is None else array_api_compat.to_device(made, device)
 
     def _spelled(self, dtype: str) -> str:

@@ -76,11 +76,7 @@ def _gradients(library: str, name: str, arguments: list[str]) -> list[str]:
 
 
 def _wrapped(line: str) -> str:
-    if len(line) <= 75 or line.startswith("def "):
-        return line
-    return textwrap.fill(
-        line, 75, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
+    return line if line.startswith("def ") else textwrap.fill(line, 75, subsequent_indent="    ")
 
 
 def _origin(function: Callable[..., Any]) -> tuple[str, str]:

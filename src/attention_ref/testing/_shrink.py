@@ -64,7 +64,7 @@ def _shorter(case: Case) -> Iterator[Case]:
             yield replace(case, q_len=length, kv_len=length)
         return
     yield from (replace(case, q_len=length) for length in range(1, case.q_len))
-    lengths: Iterator[int] = iter(range(1 if case.q_len == 1 else 2, case.kv_len))
+    lengths: Iterator[int] = iter(range(2, case.kv_len))
     if case.special == "long":
         lengths = (2**power + 1 for power in range(1, case.kv_len.bit_length()))
     for length in lengths:
