@@ -6,20 +6,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-from attention_ref import attention_backward, flash_attention, scaled_dot_product_attention
+from attention_ref import flash_attention, scaled_dot_product_attention
 from attention_ref.__main__ import main
 from attention_ref.testing import FEATURES, attention_cases, check_attention
 from attention_ref.testing._cases import CASES
-from attention_ref.testing._conventions import CONVENTIONS
-from attention_ref.testing._formula import attend
-from attention_ref.testing._gradient_faults import backward
-from attention_ref.testing._judge import drawn
-from attention_ref.testing._shrink import smaller, smallest
 
 
 def tiles(*arrays, **terms):
@@ -88,47 +82,6 @@ def test_right_functions_pass_whatever_is_drawn(monkeypatch, seed):
         assert report.ok, report
 
 
-@pytest.mark.parametrize("name", CONVENTIONS)
-def test_only_what_is_said_to_have_dead_rows_has_them(name):
-    convention = CONVENTIONS[name]
-    for case in CASES:
-        for seed in range(10):
-            sees = drawn(convention, replace(case, seed=seed)).allowed().any(axis=-1)
-            assert sees.all() == ("dead_rows" not in case.needs), (case, seed)
-
-
-@pytest.mark.parametrize("name", CONVENTIONS)
-def test_the_formula_of_the_kit_is_the_adapter(name):
-    convention = CONVENTIONS[name]
-    for case in CASES:
-        if not case.needs <= convention.defaults or (convention.one_width and case.d_v != case.d_k):
-            continue
-        if not case.gradient:
-            problem = drawn(convention, case)
-            right = convention.reference(problem)
-            np.testing.assert_allclose(attend(problem), right, rtol=0, atol=1e-12)
-
-
-def test_the_gradients_of_the_kit_are_those_of_the_reference():
-    for case in CASES:
-        if not case.gradient or "grouped" in case.needs:
-            continue
-        p = drawn(CONVENTIONS["attention_ref"], case)
-        ours = attention_backward(
-            p.cotangent,
-            p.query,
-            p.key,
-            p.value,
-            mask=p.mask,
-            bias=None if p.bias is None else np.broadcast_to(p.bias, p.shape),
-            scale=case.scale,
-            softcap=case.softcap,
-            sink=p.sink,
-        )
-        for mine, theirs in zip(backward(p), ours, strict=False):
-            np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-13)
-
-
 def test_the_smallest_case_runs_alone_and_shows_the_fault():
     report = check_attention(unmasked, features=["mask"])
     assert [diagnosis.name for diagnosis in report.diagnoses] == ["mask added"]
@@ -137,38 +90,6 @@ def test_the_smallest_case_runs_alone_and_shows_the_fault():
     told = {}
     exec(program, {"unmasked": unmasked, "print": lambda name, x: told.update({name: x})})
     assert (told["answer"] - told["right"]).abs().max() > 0.01
-
-
-def test_every_step_of_shrinking_makes_a_case_smaller():
-    def size(case):
-        terms = (case.mask, case.bias, case.window, case.scale, case.softcap, case.sink or None)
-        lengths = case.batch, case.heads, case.kv_heads, case.q_len, case.kv_len
-        given = sum(term is not None for term in terms) + (case.size != 1)
-        return given + sum(lengths) + case.d_k + case.d_v
-
-    for case in CASES:
-        for one_width in (False, True):
-            assert all(size(less) < size(case) for less in smaller(case, one_width)), case
-
-
-@pytest.mark.parametrize(("limit", "number", "most"), [("CALLS", 3, 3), ("SECONDS", 0.0, 0)])
-def test_shrinking_ends_at_its_limits(monkeypatch, limit, number, most):
-    calls = []
-
-    def wrong(query, key, value):
-        calls.append(query.shape)
-        return 0 * value
-
-    case = attention_cases("attention_ref", [])[0]
-    outcome = case.judge.ask(wrong, case.case)
-    calls.clear()
-    best = smallest(case.judge, wrong, outcome, None)
-    assert (best.case.heads, best.case.kv_len, best.case.d_v) == (1, 1, 1)
-    assert 0 < len(calls) < 100
-    calls.clear()
-    monkeypatch.setattr(f"attention_ref.testing._shrink.{limit}", number)
-    smallest(case.judge, wrong, outcome, None)
-    assert len(calls) == most
 
 
 @pytest.mark.parametrize("fault", ["gradient", "bias"])

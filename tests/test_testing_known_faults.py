@@ -1,0 +1,88 @@
+"""What the kit takes for each fault's answer is what a function with that fault answers.
+
+The functions are those of `test_testing_faults.py`, over PyTorch: an independent peer of the
+NumPy formula in which the kit changes steps.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from attention_ref.testing._cases import CASES
+from attention_ref.testing._conventions import CONVENTIONS
+from attention_ref.testing._faults import FAULTS
+from attention_ref.testing._gradient_faults import GRADIENT_FAULTS
+from attention_ref.testing._judge import Judge, drawn
+from attention_ref.testing._libraries import LIBRARIES
+from test_testing_faults import OURS, POSITIONS, flash, ours
+
+KNOWN = {fault.name: fault for fault in (*FAULTS, *GRADIENT_FAULTS)}
+HALF = {"sum in half precision", "average in half precision"}
+
+
+def asked(convention, *, gradient):
+    """Yield the problems of a convention in float64, once each; those in half precision as such."""
+    its = CONVENTIONS[convention]
+    for case in CASES:
+        held = case.needs <= its.features and (not its.one_width or case.d_k == case.d_v)
+        if held and case.gradient == gradient and case.mode == "eval":
+            half = case.dtype in ("float16", "bfloat16")
+            yield drawn(its, case if half else replace(case, dtype="float64"))
+
+
+def answers(function, convention, problem):
+    return Judge(CONVENTIONS[convention], LIBRARIES["torch"])._answers(function, problem)[0]
+
+
+def agree(mine, theirs, problem):
+    """Tell whether they agree: up to the order of sums, or the fault's own rounding."""
+    rough = problem.case.dtype in ("float16", "bfloat16")
+    return all(
+        one.shape == other.shape
+        and np.allclose(one, other, *((0.05, 0.05) if rough else (1e-7, 1e-9)), equal_nan=True)
+        for one, other in zip(mine, theirs, strict=True)
+    )
+
+
+def apart(name, case):
+    """Tell what a function with this fault does in a way of its own, or another dtype shows."""
+    if (case.dtype in ("float16", "bfloat16")) != (name in HALF):
+        return True
+    if case.special in ("key", "value"):
+        return name != f"NaN of a masked {case.special}"
+    if name in ("query and key swapped", "keys averaged", "mask transposed"):
+        return case.q_len != case.kv_len or case.d_k != case.d_v
+    # The softmax of a function with a sink is one of its own.
+    own = name.startswith("softmax over") or name in ("gradient without row sum", "mask added")
+    return case.sink and own
+
+
+def compare(name, faulty, right, convention):
+    fault = KNOWN[name]
+    gradient = name in {one.name for one in GRADIENT_FAULTS}
+    shown = 0
+    for problem in asked(convention, gradient=gradient):
+        if apart(name, problem.case):
+            continue
+        mine = fault.answer(problem)
+        theirs = answers(faulty, convention, problem)
+        exact = answers(right, convention, problem)
+        if mine is None:  # the fault has no say: then it must change nothing
+            unhidden = name == "softcap after mask"  # it is then after the bias as well
+            assert unhidden or agree(theirs, exact, problem), problem.case
+            continue
+        mine = mine if gradient else (mine,)
+        assert agree(mine, theirs, problem), problem.case
+        shown += not agree(mine, exact, problem)
+    assert shown
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name in KNOWN])
+def test_a_fault_answers_as_a_function_that_has_it(name):
+    compare(name, ours(name), ours(), "attention_ref")
+
+
+@pytest.mark.parametrize("name", [name for name in POSITIONS if name in KNOWN])
+def test_a_fault_of_position_or_layout_answers_as_a_function_that_has_it(name):
+    compare(name, flash(name), flash(), "flash_attn")
