@@ -15,7 +15,7 @@ from mutation.by_pages import MODULES
 from mutation.lists import Listed, equivalent, named
 from mutation.mutants import Mutants, canonical
 from mutation.plant import forked, in_one_process, plant, reached, swap
-from mutation.tests_jury import Evidence, jury, own_files, source_of
+from mutation.tests_jury import FILES, Evidence, jury, own_files, source_of
 
 ROOT = Path(__file__).parents[2]
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process for each fault")
@@ -314,6 +314,12 @@ def test_the_jury_runs_the_line_and_is_quick(tmp_path: Path) -> None:
     assert [one.name for one in jury(mutants["return x / 2"], tests)] == ["quick"]
     # A line that runs when the module is imported: whoever uses the module.
     assert [one.name for one in jury(mutants["LIMIT = 4"], tests)] == ["quick", "slow"]
+    # The module's own test may read the constant, and run nothing there.
+    path = tmp_path / "_softmax.py"
+    path.write_text(SOURCE)
+    faults = {mutant.after: mutant for mutant in Mutants("_softmax", path)}
+    tests.append(Evidence("tests/test_softmax.py::test_of_a_constant", 1, {("other", 10)}))
+    assert jury(faults["LIMIT = 4"], tests) == tests[-1:]
 
 
 def test_a_module_has_its_own_tests() -> None:
@@ -321,7 +327,10 @@ def test_a_module_has_its_own_tests() -> None:
     assert owners["_softmax"] == ["test_softmax"]
     assert owners["torch._ring"] == ["test_torch_ring"]
     assert owners["testing._faults"] == ["test_testing_faults"]
-    assert owners["testing._judge"] == ["test_testing", "test_testing_faults"]
+    assert owners["testing._judge"] == ["test_testing_judge"]
+    assert owners["testing.__init__"] == [
+        path.stem for path in FILES if path.stem.startswith("test_testing")
+    ]
     assert owners["interop.torch"] == ["test_interop"]
     its = ["test_exercises", "test_exercises_judge", "test_exercises_rules"]
     assert owners["exercises._softmax"] == its

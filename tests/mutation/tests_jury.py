@@ -187,12 +187,19 @@ class _Measure:
 def jury(mutant: Mutant, tests: list[Evidence]) -> list[Evidence]:
     """Return the tests that run the fault, the quickest first, as far as the time goes.
 
-    A fault that runs when its module is imported is run by whatever uses the module.
+    A fault that runs when its module is imported is run by whatever uses the module: what runs a
+    line of it, and its own tests, which may read no more than a constant.
     """
     lines = {(mutant.module, line) for line in mutant.lines}
     called = [one for one in tests if one.lines & lines]
     if not called:
-        called = [one for one in tests if any(name == mutant.module for name, _ in one.lines)]
+        own = {path.name for path in own_files(mutant.module)}
+        called = [
+            one
+            for one in tests
+            if Path(one.name.partition("::")[0]).name in own
+            or any(name == mutant.module for name, _ in one.lines)
+        ]
     chosen, total = [], 0.0
     for one in sorted(called, key=lambda one: one.seconds):
         total += one.seconds
