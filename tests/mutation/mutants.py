@@ -35,7 +35,17 @@ _COMPARISON: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.NotIn: (ast.In,),
 }
 _COMMUTATIVE = frozenset(
-    {"allclose", "array_equal", "isclose", "max", "maximum", "min", "minimum", "result_type"}
+    {
+        "allclose",
+        "array_equal",
+        "isclose",
+        "max",
+        "maximum",
+        "min",
+        "minimum",
+        "result_type",
+        "swapaxes",
+    }
 )
 _KEPT = (ast.FunctionDef, ast.ClassDef, ast.Return, ast.Import, ast.ImportFrom, ast.Pass)
 
@@ -311,6 +321,7 @@ def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR09
                 swaps
                 and len(node.args) == 2
                 and not any(isinstance(one, ast.Starred) for one in node.args)
+                and ast.dump(node.args[0]) != ast.dump(node.args[1])
             ):
                 yield ast.Call(node.func, node.args[::-1], node.keywords)
             for at, keyword in enumerate(node.keywords):

@@ -153,7 +153,10 @@ def test_no_fault_is_planted_in_what_is_wrong_on_purpose_or_drawn(tmp_path: Path
 
 def test_the_arguments_of_a_call_change_places_where_they_have_an_order(tmp_path: Path) -> None:
     path = tmp_path / "order.py"
-    path.write_text("LOW = np.minimum(a, b)\nSAME = np.allclose(a, b)\nLESS = np.less(a, b)\n")
+    path.write_text(
+        "LOW = np.minimum(a, b)\nSAME = np.allclose(a, b)\nTURNED = x.swapaxes(a, b)\n"
+        "BOTH = np.less(a, a)\nLESS = np.less(a, b)\n"
+    )
     assert [mutant.after for mutant in Mutants("order", path)] == ["LESS = np.less(b, a)"]
 
 
