@@ -62,19 +62,17 @@ class Fault:
         )
 
 
-def _has(*terms: str) -> Callable[[Problem], bool]:
-    """Tell whether the problem has all of these terms."""
+def _has(term: str) -> Callable[[Problem], bool]:
+    """Tell whether the problem has this term, where the mistake would have no meaning without."""
 
     def has(p: Problem) -> bool:
         own = {
             "causal": p.causal,
             "softcap": p.case.softcap is not None,
-            "scale": p.case.scale is not None,
             "hidden": not p.allowed().all(),
-            "grouped": p.key.shape[1] < p.query.shape[1],
             "half": p.case.dtype in ("float16", "bfloat16"),
         }
-        return all(own[t] if t in own else getattr(p, t) is not None for t in terms)
+        return own[term] if term in own else getattr(p, term) is not None
 
     return has
 
@@ -247,8 +245,7 @@ FAULTS = (
     Fault("scaled twice", "the scale is applied twice: to the query and again to the scores",
           {"scale": lambda p: p.scale**2}),
     Fault("scale ignored", "the argument for the scale is ignored: it is 1/sqrt(d_k) all the "
-          "same", {"scale": lambda p: float(1 / np.sqrt(p.query.shape[-1]))},
-          applies=_has("scale")),
+          "same", {"scale": lambda p: float(1 / np.sqrt(p.query.shape[-1]))}),
     Fault("scale divides", "the scores are divided by the scale, and not multiplied",
           {"scale": lambda p: 1 / p.scale}),
     Fault("scale of d_v", "the scores are divided by the square root of d_v, and not of d_k",
@@ -280,17 +277,15 @@ FAULTS = (
     Fault("mask inverted", "the mask is inverted: here True means that a query may attend",
           change=_mask(lambda m: ~m), applies=_has("mask")),
     Fault("mask ignored", "the mask is ignored",
-          change=lambda p: replace(p, mask=None), applies=_has("mask")),
+          change=lambda p: replace(p, mask=None)),
     Fault("mask transposed", "the mask is transposed: its rows are the queries",
           change=_mask(lambda m: m.swapaxes(-1, -2)), applies=_has("mask")),
     Fault("mask added", "the mask is added to the scores as 0 and 1, which hides nothing",
           {"hidden": lambda p, s, allowed: s + allowed}, applies=_has("hidden")),
     Fault("scores multiplied by mask", "the scores are multiplied by the mask: a score of 0 "
-          "still has a weight", {"hidden": lambda p, s, allowed: s * allowed},
-          applies=_has("hidden")),
+          "still has a weight", {"hidden": lambda p, s, allowed: s * allowed}),
     Fault("mask after softmax", "what is hidden is set to zero after the softmax, and the rest "
-          "not made to sum to one", {"hidden": lambda p, s, allowed: s, "weights": _masked_late},
-          applies=_has("hidden")),
+          "not made to sum to one", {"hidden": lambda p, s, allowed: s, "weights": _masked_late}),
     Fault("mask of another item", "each batch item gets the mask of another one",
           change=_mask(lambda m: np.roll(m, 1, axis=0)), applies=_has("mask")),
     Fault("mask of the first item", "every batch item gets the mask of the first",
@@ -304,19 +299,18 @@ FAULTS = (
           {"hidden": lambda p, s, allowed: round_to(np.where(allowed, s, -1e9), p.case.dtype)},
           applies=_has("hidden")),
     Fault("dead rows NaN", "a query that may see nothing gets NaN: 0/0 in its softmax",
-          change=_dead("nan"), applies=_has("hidden")),
+          change=_dead("nan")),
     Fault("dead rows mean", "a query that may see nothing gets the mean of all values: what is "
-          "masked has the dtype's smallest number, and not -inf", change=_dead("mean"),
-          applies=_has("hidden")),
+          "masked has the dtype's smallest number, and not -inf", change=_dead("mean")),
     Fault("dead rows zero", "a query that may see nothing gets zero, where the convention has "
-          "another answer", change=_dead("zero"), applies=_has("hidden")),
+          "another answer", change=_dead("zero")),
     Fault("NaN of a masked value", "a masked value that is NaN or inf reaches the output: 0 * "
           "NaN is NaN", {"average": lambda p, w, value: w @ value}),
     Fault("NaN of a masked key", "a masked key that is NaN or inf reaches the output",
           {"weights": _key_leaks}),
     # Positions.
     Fault("causal ignored", "nothing hides the future",
-          change=lambda p: replace(p, causal=False), applies=_has("causal")),
+          change=lambda p: replace(p, causal=False)),
     Fault("causal corner", "the causal mask is aligned to the wrong corner: top-left and "
           "bottom-right differ where q_len and kv_len do", change=_other_corner,
           applies=_has("causal")),
@@ -327,7 +321,7 @@ FAULTS = (
     Fault("causal inverted", "the causal mask is inverted: only the future is seen",
           {"allowed": _causal(lambda ahead: ahead > 0)}, applies=_has("causal")),
     Fault("window ignored", "the window is ignored",
-          change=lambda p: replace(p, window=None), applies=_has("window")),
+          change=lambda p: replace(p, window=None)),
     Fault("window left one wider", "the window is one key wider on the left",
           change=_window(1, 0), applies=_has("window")),
     Fault("window left one narrower", "the window is one key narrower on the left",
@@ -338,8 +332,7 @@ FAULTS = (
           change=_window(0, -1), applies=_has("window")),
     # Heads and layout.
     Fault("heads tiled", "key heads are tiled (0 1 0 1), and not repeated (0 0 1 1)",
-          {"inputs": _heads(lambda x, heads: np.tile(x, (1, heads // x.shape[1], 1, 1)))},
-          applies=_has("grouped")),
+          {"inputs": _heads(lambda x, heads: np.tile(x, (1, heads // x.shape[1], 1, 1)))}),
     Fault("first key head for all", "every query head reads the first key head",
           {"inputs": _heads(lambda x, heads: np.repeat(x[:, :1], heads, axis=1))}),
     Fault("view for transpose", "the inputs are viewed from (batch, length, heads, d) as "
@@ -353,20 +346,19 @@ FAULTS = (
           {"output": lambda p, o: o.swapaxes(1, 2)}),
     # Soft cap, bias, sink.
     Fault("softcap ignored", "the soft cap is ignored",
-          {"capped": _unchanged}, applies=_has("softcap")),
+          {"capped": _unchanged}),
     Fault("softcap after mask", "the soft cap comes after the mask, and makes -inf a finite "
-          "score", {"capped": _unchanged, "hidden": _cap_last}, applies=_has("softcap", "hidden")),
+          "score", {"capped": _unchanged, "hidden": _cap_last}),
     Fault("softcap after bias", "the soft cap comes after the bias: first cap, then bias",
-          {"capped": _unchanged, "biased": lambda p, s: capped(p, biased(p, s))},
-          applies=_has("softcap", "bias")),
+          {"capped": _unchanged, "biased": lambda p, s: capped(p, biased(p, s))}),
     Fault("softcap clips", "the scores are clipped at the soft cap: it is cap * tanh(score / "
-          "cap)", {"capped": _cap_clipped}, applies=_has("softcap")),
+          "cap)", {"capped": _cap_clipped}),
     Fault("softcap not multiplied back", "the soft cap is tanh(score / cap), without cap before "
           "it", {"capped": lambda p, s: np.tanh(s / p.case.softcap)}, applies=_has("softcap")),
     Fault("softcap after softmax", "the soft cap is applied to the weights, and not to the "
-          "scores", {"capped": _unchanged, "weights": _cap_weights}, applies=_has("softcap")),
+          "scores", {"capped": _unchanged, "weights": _cap_weights}),
     Fault("bias ignored", "the bias is ignored",
-          {"biased": _unchanged}, applies=_has("bias")),
+          {"biased": _unchanged}),
     Fault("bias after softmax", "the bias is added to the weights, and not to the scores",
           {"biased": _unchanged, "weights": _bias_late}, applies=_has("bias")),
     Fault("bias scaled", "the bias is scaled with the scores: it is added after the scale",
@@ -376,7 +368,7 @@ FAULTS = (
     Fault("bias of the first head", "every head gets the bias of the first",
           change=_bias(lambda b: b[:, :1]), applies=_has("bias")),
     Fault("sink ignored", "the sink is ignored: the weights sum to one",
-          change=lambda p: replace(p, sink=None), applies=_has("sink")),
+          change=lambda p: replace(p, sink=None)),
     Fault("sink in the numerator", "the sink is in the numerator too: it belongs to the "
           "denominator alone", {"weights": _sink_above}, applies=_has("sink")),
     Fault("sink not a logit", "the sink itself is added to the denominator, and not exp(sink)",
