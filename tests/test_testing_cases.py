@@ -46,6 +46,10 @@ ACROSS = {
 }
 
 
+def test_each_case_has_a_name_of_its_own():
+    assert len(BY_NAME) == len(CASES)
+
+
 def test_sizes_are_primes_that_tell_the_axes_apart():
     for case in CASES:
         expected = CROSS if case.name in ACROSS else SELF
@@ -152,6 +156,9 @@ def test_large_scores_overflow_in_a_softmax_that_subtracts_nothing():
         if "large scores" in case.name and not case.gradient:
             z, _ = scores(case.name)
             assert np.exp(z.astype(np.longdouble)).max() > np.finfo(np.float32).max, case.name
+    # Weights that are all at one key leave small differences to the gradient.
+    z, _ = scores("gradient, large scores")
+    assert np.median(np.sort(z)[..., -1] - np.sort(z)[..., -2]) > 5
     # Where all are far below zero, all of them are zero, and a finite number in the place of -inf
     # is above them.
     z, p = scores("mask, scores far below zero")

@@ -91,7 +91,8 @@ def test_another_seed_draws_other_numbers():
     ],
 )
 def test_a_mask_has_the_axes_of_its_kind(kind, shape):
-    assert drawn(mask=kind, q_len=5, kv_len=11).mask.shape == shape
+    mask = drawn(mask=kind, q_len=5, kv_len=11).mask
+    assert (mask.shape, mask.dtype) == (shape, bool)
 
 
 def test_a_mask_hides_half_and_differs_along_each_of_its_axes():
@@ -118,7 +119,8 @@ def test_padding_hides_the_end_of_each_item_in_another_length():
     assert [list(row).index(False) for row in mask] == [10, 8, 6, 4]
     for row in mask:
         assert (np.diff(row.astype(int)) <= 0).all()
-    # However many items there are, each has a key; and one key is not hidden.
+    # However many items there are, each has a key; and a single key is not hidden.
+    assert drawn(mask="padding", kv_len=1).mask.all()
     assert drawn(mask="padding", batch=40, kv_len=5).mask.any(axis=-1).all()
     np.testing.assert_array_equal(
         drawn(mask="padding", batch=3, kv_len=4).mask[:, 0, 0].sum(axis=-1), [3, 1, 2]
@@ -151,7 +153,6 @@ def test_long_sums_are_of_ones_with_equal_weights():
     p = drawn(special="long")
     np.testing.assert_array_equal(p.query @ p.key.swapaxes(-1, -2), 0)
     np.testing.assert_array_equal(p.value, 1)
-    assert not np.signbit(p.query).any()
     assert not np.signbit(p.key).any()
 
 

@@ -188,7 +188,7 @@ def draw(case: Case, *, alignment: str | None, dead: str, layout: str) -> Proble
     if case.special == "far":
         query, key = np.abs(query) + case.size, -np.abs(key) - case.size
     if case.special == "long":
-        query, key, value = 0 * np.abs(query), 0 * np.abs(key), 0 * value + 1
+        key, value = 0 * np.abs(key), 0 * value + 1
     mask = _draw_mask(case, rng)
     sink = _grid(rng, case.heads) if case.sink else None
     start = None
@@ -229,7 +229,7 @@ def _draw_mask(case: Case, rng: Any) -> np.ndarray | None:
     if case.mask == "cached":
         return np.tri(q_len, kv_len, kv_len - q_len, dtype=bool)
     if case.mask == "padding":
-        lengths = kv_len - 1 - np.arange(case.batch) * 2 % max(kv_len - 1, 1)
+        lengths = np.maximum(kv_len - 1 - np.arange(case.batch) * 2 % max(kv_len - 1, 1), 1)
         return (np.arange(kv_len) < lengths[:, None])[:, None, None]
     shapes = {
         "shared": (q_len, kv_len),
