@@ -9,9 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attention_ref import scaled_dot_product_attention
 from attention_ref.testing._cases import CASES
 from attention_ref.testing._conventions import CONVENTIONS
 from attention_ref.testing._faults import FAULTS
+from attention_ref.testing._formula import attend
 from attention_ref.testing._gradient_faults import GRADIENT_FAULTS
 from attention_ref.testing._judge import Judge, drawn
 from attention_ref.testing._libraries import LIBRARIES
@@ -116,3 +118,46 @@ def test_a_fault_has_no_say_without_what_it_is_about():
     assert KNOWN["average in half precision"].answer(p) is None
     p = drawn(CONVENTIONS["flash_attn"], Case("window", window=(1, 1), q_len=5, kv_len=11))
     assert KNOWN["causal corner"].answer(p) is None
+
+
+def test_the_other_corner_is_the_other_one_in_either_convention():
+    case = Case("cached", causal=True, q_len=5, kv_len=11)
+    starts = {"torch": 6, "flash_attn": 0}
+    for name, start in starts.items():
+        problem = drawn(CONVENTIONS[name], case)
+        right = replace(problem, start=start)
+        np.testing.assert_array_equal(KNOWN["causal corner"].answer(problem), attend(right))
+
+
+def test_an_output_that_is_viewed_is_read_in_the_layout_of_the_convention():
+    case = Case("plain", q_len=5, kv_len=11)
+    problem = drawn(CONVENTIONS["flash_attn"], case)
+    right = attend(problem)
+    # Computed with heads first, and handed over as if the length were.
+    viewed = CONVENTIONS["flash_attn"].take(right.reshape(2, 5, 3, 5), 3)
+    np.testing.assert_array_equal(KNOWN["output viewed"].answer(problem), viewed)
+    problem = drawn(CONVENTIONS["torch"], case)
+    viewed = right.swapaxes(1, 2).reshape(right.shape)
+    np.testing.assert_array_equal(KNOWN["output viewed"].answer(problem), viewed)
+
+
+def test_two_faults_in_one_function_answer_as_both():
+    p = drawn(CONVENTIONS["attention_ref"], Case("both", mask="full", bias="full"))
+    inverted, unscaled = KNOWN["mask inverted"], KNOWN["no scale"]
+    arrays = {"mask": ~p.mask, "bias": p.bias, "scale": 1.0}
+    right = scaled_dot_product_attention(p.query, p.key, p.value, **arrays)
+    for both in (inverted.beside(unscaled), unscaled.beside(inverted)):
+        np.testing.assert_allclose(both.answer(p), right, rtol=1e-9)
+    assert inverted.beside(unscaled).name == "mask inverted"
+    # What the problem becomes with the one is what the other sees.
+    rolled = KNOWN["mask of another item"].beside(inverted)
+    arrays["mask"], arrays["scale"] = np.roll(~p.mask, 1, axis=0), None
+    right = scaled_dot_product_attention(p.query, p.key, p.value, **arrays)
+    np.testing.assert_allclose(rolled.answer(p), right, rtol=1e-9)
+    # Each has to have a say, that one after the other has changed the problem.
+    plain = drawn(CONVENTIONS["attention_ref"], Case("plain"))
+    for both in (inverted.beside(unscaled), unscaled.beside(inverted)):
+        assert both.answer(plain) is None
+    assert inverted.beside(KNOWN["mask ignored"]).answer(p) is None
+    # Two cannot change the same step.
+    assert unscaled.beside(KNOWN["scaled twice"]) is None

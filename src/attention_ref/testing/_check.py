@@ -162,8 +162,6 @@ def _chosen(
         whole = dtype in ("float32", "float64")
         cases = [case for case in cases if case.dtype == "float32" and (whole or not case.gradient)]
         cases = [replace(case, dtype=dtype) for case in cases]
-    if own.one_width:
-        cases = [replace(case, d_v=case.d_k) for case in cases]
     lacking = {case.dtype for case in cases} - judge.library.dtypes
     untried |= dict.fromkeys(sorted(lacking), f"{judge.library.name} has none")
     return judge, [case for case in cases if case.dtype not in lacking], untried

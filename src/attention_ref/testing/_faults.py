@@ -192,10 +192,9 @@ def _masked_late(p: Problem, z: Array, allowed: Array) -> Array:
 
 
 def _sink_above(p: Problem, z: Array, allowed: Array) -> Array:
-    sink = sink_of(p)
-    top = np.maximum(z.max(axis=-1, keepdims=True), sink)
-    powers, extra = np.exp(z - top), np.exp(sink - top)
-    return (powers + extra) / (powers.sum(axis=-1, keepdims=True) + extra)
+    whole = np.concatenate([sink_of(p), z], axis=-1)
+    powers = np.exp(whole - largest(whole))
+    return (powers[..., 1:] + powers[..., :1]) / powers.sum(axis=-1, keepdims=True)
 
 
 def _sink_slice(p: Problem, z: Array, allowed: Array) -> Array:
@@ -217,7 +216,7 @@ def _key_leaks(p: Problem, z: Array, allowed: Array) -> Array:
 
 def _summed(p: Problem, terms: Array) -> Array:
     """Add up the last axis, rounded to the dtype of the case after each term."""
-    total = np.zeros(terms.shape[:-1])
+    total = np.zeros(())
     for term in np.moveaxis(terms, -1, 0):
         total = round_to(total + term, p.case.dtype)
     return total
