@@ -38,11 +38,13 @@ _COMMUTATIVE = frozenset(
     {
         "allclose",
         "array_equal",
+        "dist",
         "isclose",
         "max",
         "maximum",
         "min",
         "minimum",
+        "overlap",
         "result_type",
         "swapaxes",
     }
@@ -320,8 +322,8 @@ def _faults(node: ast.AST, parent: ast.AST) -> Iterator[ast.AST]:  # noqa: PLR09
             if (
                 swaps
                 and len(node.args) == 2
-                and not any(isinstance(one, ast.Starred) for one in node.args)
                 and ast.dump(node.args[0]) != ast.dump(node.args[1])
+                and not any(isinstance(one, ast.Starred) for one in node.args)
             ):
                 yield ast.Call(node.func, node.args[::-1], node.keywords)
             for at, keyword in enumerate(node.keywords):

@@ -107,6 +107,13 @@ def test_the_standard_faults_are_planted(tmp_path: Path) -> None:
     }
 
 
+def test_arguments_that_have_no_order_are_not_exchanged(tmp_path: Path) -> None:
+    path = tmp_path / "near.py"
+    path.write_text("def near(a, b):\n    return math.dist(a, b), NAMES.get(a, a), log(a, b)\n")
+    planted = {mutant.after for mutant in Mutants("near", path)}
+    assert planted == {"return (math.dist(a, b), NAMES.get(a, a), log(b, a))", "return None"}
+
+
 EXERCISE = """
 def answer(x):
     return _half(x) + 1
