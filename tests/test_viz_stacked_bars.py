@@ -55,8 +55,10 @@ def test_what_a_row_lacks_stays_empty_and_zeros_draw_nothing() -> None:
 
 
 def test_half_precision_may_sum_to_a_little_more_than_one() -> None:
-    (last,) = segments(stacked_bars(torch.tensor([[1.005]])))
-    assert last[1] == 15 + LENGTH
+    first, last = segments(stacked_bars(torch.tensor([[0.5, 0.505]])))
+    assert first[1] == pytest.approx(15 + LENGTH * 0.5 / 1.005, abs=0.11)
+    assert last[:2] == pytest.approx((first[1], 15 + LENGTH), abs=0.11)
+    assert stacked_bars(np.asarray([[1.01]])).weights == ((1.01,),)
 
 
 def test_names_stand_in_the_middle_of_segments_that_have_room() -> None:
@@ -66,6 +68,22 @@ def test_names_stand_in_the_middle_of_segments_that_have_room() -> None:
     assert inside == {
         "one 0.40": 85, "0.15": 181.2, "c 0.40": 295, "0.25": 102.5, "0.5": 190, "0.75": 277.5
     }  # fmt: skip
+
+
+def test_names_keep_6_px_from_the_ends_of_their_segment() -> None:
+    """The four signs of "0.12" take 30 px, so that a segment of 42 px has room for them."""
+    for weight, named in ((42 / 350, True), (41.5 / 350, False)):
+        svg = stacked_bars(np.asarray([[weight]]))._repr_svg_()
+        assert (f">{weight:.2f}</text>" in svg) is named
+
+
+def test_frame_of_a_narrow_segment_leaves_its_hatch_to_be_seen() -> None:
+    edges = []
+    for width in (3.0, 3.1):
+        root = ET.fromstring(stacked_bars(np.asarray([[0.5, width / 350]]))._repr_svg_())
+        segment = [el for el in root if el.attrib.get("class") == "segment"][1]
+        edges.append(float(segment.findall(f"{SVG}rect")[0].attrib["stroke-width"]))
+    assert edges == [0.5, 1.5], "two sides of 1.5 px would fill 3 px"
 
 
 def test_table_is_the_data() -> None:
@@ -85,9 +103,10 @@ def test_table_is_the_data() -> None:
 
 
 def test_description_names_the_largest_part() -> None:
-    picture = stacked_bars(np.asarray([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4]]), rows=["x", "y"])
+    picture = stacked_bars(np.asarray([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4 + 2e-7]]), rows=["x", "y"])
     description = ET.fromstring(picture._repr_svg_()).findtext(f"{SVG}desc")
     assert description == (
+        # Of two that single precision hardly tells apart, the first.
         '2 bars of weights, each shared among the keys "0", "1", "2". '
         'The largest part of "x" is "1", 0.50. The largest part of "y" is "0", 0.40.'
     )
@@ -105,6 +124,23 @@ def test_hatching_stays_inside_and_has_its_direction(kind: str, width: int, heig
         assert up == pytest.approx(rise)
         assert kind != "|" or across == 0
     assert lines or width < 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"),
+    [
+        ("-", [(0, 6, 18, 6), (0, 12, 18, 12)]),
+        ("|", [(6, 0, 6, 14), (12, 0, 12, 14)]),
+        (".", [(5, 6, 7, 6), (11, 6, 13, 6), (5, 12, 7, 12), (11, 12, 13, 12)]),
+        ("/", [(0, 6, 6, 0), (0, 12, 12, 0), (4, 14, 18, 0), (10, 14, 18, 6), (16, 14, 18, 12)]),
+        ("\\", [(0, 8, 6, 14), (0, 2, 12, 14), (4, 0, 18, 14), (10, 0, 18, 8), (16, 0, 18, 2)]),
+    ],
+)
+def test_hatching_has_a_line_every_6_px_from_edge_to_edge(
+    kind: str, lines: list[tuple[float, float, float, float]]
+) -> None:
+    """The edges themselves, at 0 and 18 px across, are drawn by the segment's frame."""
+    assert _hatching(kind, 18, 14) == lines
 
 
 def test_no_two_keys_have_one_hatch() -> None:
@@ -156,6 +192,12 @@ def test_all_libraries_draw_the_same(dtype: str) -> None:
             {},
             ValueError,
             "weights must have shape (q_len, kv_len), with 1 to 9 keys to tell apart, got (0, 3)",
+        ),
+        (
+            np.ones((2, 0)),
+            {},
+            ValueError,
+            "weights must have shape (q_len, kv_len), with 1 to 9 keys to tell apart, got (2, 0)",
         ),
         (
             np.ones(3) / 3,

@@ -14,7 +14,26 @@ import torch
 
 from attention_ref import dataflow, heatmap, line_plot, stacked_bars, vector_plot
 from attention_ref._viz_line_plot import _LOOKS
-from attention_ref._viz_svg import FAINT, INK, PAGE, QUIET, ROLES, decimal, decimals, reals
+from attention_ref._viz_svg import (
+    FAINT,
+    INK,
+    PAGE,
+    QUIET,
+    ROLES,
+    WIDTH,
+    arrow_head,
+    decimal,
+    decimals,
+    heading,
+    legend,
+    overlap,
+    plate,
+    px,
+    reals,
+    round_step,
+    shown,
+    text_width,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = ["</text><script>x</script>", "&amp; <b> \"'", "]]>", "\n\t\x00", "\ud800", "\u202ea"]
@@ -274,13 +293,111 @@ def test_hostile_labels_stay_text(label: str) -> None:
         assert not re.search("[\x00-\x09\x0b-\x1f\ud800\u202e]", str(picture))
 
 
+@pytest.mark.parametrize("turn", range(12))
+def test_an_arrow_ends_in_a_triangle_that_lies_along_it(turn: int) -> None:
+    """9 px long and 8 px wide."""
+    along = np.asarray([math.cos(turn * math.pi / 6), math.sin(turn * math.pi / 6)])
+    tail = np.asarray([190.0, 110.0])
+    drawn = ET.fromstring(arrow_head(tuple(tail + 70 * along), tuple(tail), INK)).attrib["d"]
+    tip, one, other = (
+        np.asarray([float(number) for number in corner.split()])
+        for corner in drawn.strip("MZ").split("L")
+    )
+    np.testing.assert_allclose(tip, tail + 70 * along, atol=0.06)
+    np.testing.assert_allclose((one + other) / 2, tip - 9 * along, atol=0.11)
+    np.testing.assert_allclose(one - other, 8 * np.asarray([-along[1], along[0]]), atol=0.11)
+
+
+def test_a_plate_lies_around_its_middle() -> None:
+    ground = ET.fromstring(plate(100, 50, 30, 20)).attrib
+    assert [ground[name] for name in ("x", "y", "width", "height")] == ["85", "40", "30", "20"]
+    assert ET.fromstring(plate(100, 50, 30)).attrib["height"] == "16"
+
+
+def test_boxes_that_share_an_edge_do_not_overlap() -> None:
+    box = (10.0, 20.0, 30.0, 40.0)
+    for shift in itertools.product((-20, -19, 0, 19, 20), repeat=2):
+        other = (10.0 + shift[0], 20.0 + shift[1], 30.0 + shift[0], 40.0 + shift[1])
+        inside = max(map(abs, shift)) < 20
+        assert overlap(box, other) is overlap(other, box) is inside
+
+
+def test_a_title_is_broken_into_lines_of_forty_characters() -> None:
+    body, height = heading(f"{'a' * 20} {'b' * 19} {'c' * 40}")
+    lines = [ET.fromstring(line) for line in body]
+    assert [line.text for line in lines] == ["a" * 20 + " " + "b" * 19, "c" * 40]
+    assert all(line.attrib["font-weight"] == "600" for line in lines)
+    baselines = [float(line.attrib["y"]) for line in lines]
+    assert np.diff(baselines) == [22]
+    assert baselines[-1] + 4 == height
+    assert heading(None) == ([], 6)
+    assert len(heading(f"{'a' * 20} {'b' * 20}")[0]) == 2, "41 characters"
+
+
+def test_a_legend_breaks_where_the_next_name_would_leave_the_picture() -> None:
+    names = ["a" * 15, "b" * 20 + "\u6ce8", "c" * 18, "d" * 50, "e"]
+    body, height = legend([("", name) for name in names], 100.0, 30)
+    swatches = [ET.fromstring(one).attrib["transform"] for one in body[::2]]
+    middles = [tuple(map(float, re.findall(r"[\d.]+", one))) for one in swatches]
+    words = [ET.fromstring(one) for one in body[1::2]]
+    assert [one.text for one in words] == names
+    starts = [(float(one.attrib["x"]), float(one.attrib["y"])) for one in words]
+    # A name stands 6 px right of its swatch, its baseline half a digit below the middle.
+    assert starts == [(x + 15 + 6, y + 4.5) for x, y in middles]
+    # The second ends at 370, which is where names may end; the fourth is too long for any line.
+    assert [y for _, y in middles] == [110, 110, 130, 150, 170]
+    assert [x - 15 for x, _ in middles] == [10, 10 + 36 + text_width(names[0]) + 16, 10, 10, 10]
+    assert starts[1][0] + text_width(names[1]) == WIDTH - 10 == 370
+    assert height == 80, "four lines of 20 px"
+    assert legend([("", "d" * 50)], 100.0, 30)[1] == 20, "no line is left empty"
+    assert legend([("", "a" * 15), ("", "b" * 22)], 100.0, 30)[1] == 40, "it would end at 372"
+
+
+def test_a_step_is_the_next_round_number() -> None:
+    for power in (1e-7, 0.1, 1, 1000):
+        for least, step in [(1, 1), (1.1, 2), (2, 2), (2.1, 5), (5, 5), (5.1, 10), (9.9, 10)]:
+            assert round_step(least * power) == pytest.approx(step * power)
+            # What a quarter of a span has too much in its last bits asks for no larger step.
+            assert round_step(least * power * (1 + 1e-12)) == pytest.approx(step * power)
+
+
+def test_a_step_overlooks_a_billionth() -> None:
+    for step in (1, 2, 5):
+        assert round_step(step / (1 - 1e-9)) == step
+        assert round_step(step * (1 + 2e-9)) > step
+
+
+def test_labels_are_measured_by_their_letters_and_cut_at_ten() -> None:
+    assert text_width("five5") == 37, "7.4 px each"
+    assert text_width("\u10ff") == 8
+    assert text_width("\u1100\u6ce8\u610f\u529b") == 52, "as wide as high"
+    assert [shown("x" * n) for n in (10, 11)] == ["x" * 10, "x" * 9 + "\u2026"]
+
+
+def test_lengths_are_written_to_a_tenth_and_last_bits_change_nothing() -> None:
+    assert [px(x) for x in (3.0, 2.34, 2.36, -0.04)] == ["3", "2.3", "2.4", "0"]
+    for exact in (0.25, 0.75, 110.25):  # halfway between two tenths
+        assert px(exact) == px(exact + 4e-5) == px(exact - 4e-5)
+
+
 def test_numbers_read_together_have_as_many_places() -> None:
     assert decimals([0.72139, 0.01321, 6e-17]) == ["0.721", "0.013", "0.000"]
     assert decimals([12.0, -3.14159, math.nan, math.inf]) == ["12.0", "-3.1", "nan", "inf"]
     assert decimals([1.0, 150.0, -0.0]) == ["1", "150", "0"]
     assert decimals([123456.7, 0.1]) == ["123457", "0"]
-    assert decimals([0.125]) == decimals([np.nextafter(0.125, 1)])
+    assert decimals([0.5, -0.0001, 0.0]) == ["0.500", "0.000", "0.000"]
+    assert decimals([0.0, math.nan]) == ["0", "nan"]
+    assert decimals([math.nan, math.inf]) == ["nan", "inf"]
+    assert decimals([999_999.0]) == ["999999"]
+    assert decimals([1.0, 2.0]) == ["1", "2"], "integers have no places"
     assert [decimal(x) for x in (1000.0, 0.5, 1234.5, -0.0)] == ["1000", "0.5", "1.23e+03", "0"]
+    assert [decimal(x) for x in (999_999.0, 1e6, 0.125)] == ["999999", "1e+06", "0.125"]
+
+
+def test_the_last_bit_of_single_precision_changes_no_number_in_a_table() -> None:
+    halfway = np.float32(0.0625)  # of the third place, which the largest number has
+    for near in (np.nextafter(halfway, np.float32(1)), np.nextafter(halfway, np.float32(0))):
+        assert decimals([0.5, float(near)]) == decimals([0.5, 0.0625]) == ["0.500", "0.062"]
 
 
 @pytest.mark.parametrize("xp", [np, torch, array_api_strict])

@@ -9,7 +9,6 @@ import numpy as np
 
 from attention_ref._checks import array_namespace, dtype_name, require_shape
 from attention_ref._viz_svg import (
-    INK,
     QUIET,
     ROLES,
     document,
@@ -150,7 +149,7 @@ def _bar(row: Sequence[float], columns: Sequence[str], y: float) -> list[str]:
             room = text_width(name) + 8
             if room + 4 <= length:
                 body.append(plate(x + length / 2, y + _THICK / 2, room))
-                body.append(text(round(x + length / 2, 1), y + _THICK / 2 + 4.5, name, paint=INK))
+                body.append(text(round(x + length / 2, 1), y + _THICK / 2 + 4.5, name))
                 break
     return body
 

@@ -58,11 +58,10 @@ ROLES = {
 }
 
 
-def require_role(name: str, role: str) -> Look:
-    """Return the look of a role; raise unless there is one of that name."""
+def require_role(name: str, role: str) -> None:
+    """Raise unless there is a role of that name."""
     if role not in ROLES:
         raise ValueError(f"{name} must be one of {', '.join(ROLES)}, got {role!r}")
-    return ROLES[role]
 
 
 def fill(paint: Paint) -> str:
@@ -70,7 +69,7 @@ def fill(paint: Paint) -> str:
     return f'fill="{paint[0]}" style="--dark:{paint[1]}"'
 
 
-def stroke(paint: Paint, width: float = 1.5, dash: str = "") -> str:
+def stroke(paint: Paint, width: float, dash: str = "") -> str:
     """Draw the line of a shape, and leave its inside empty."""
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     return (
@@ -114,7 +113,7 @@ def path(points: Iterable[tuple[float, float]]) -> str:
 
 def arrow_head(tip: tuple[float, float], tail: tuple[float, float], paint: Paint) -> str:
     """Draw the triangle that ends an arrow which comes from the tail."""
-    length = math.dist(tip, tail) or 1.0
+    length = math.dist(tip, tail)
     x, y = (tip[0] - tail[0]) / length, (tip[1] - tail[1]) / length
     back = (tip[0] - 9 * x, tip[1] - 9 * y)
     corners = [tip, (back[0] - 4 * y, back[1] + 4 * x), (back[0] + 4 * y, back[1] - 4 * x)]
@@ -144,17 +143,17 @@ def overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def decimal(value: float) -> str:
-    """Write a number in three digits, or an integer whole; without a minus before zero."""
+def decimal(value: float, digits: int = 3) -> str:
+    """Write a number in a few digits, or an integer whole; without a minus before zero."""
     whole = value.is_integer() and abs(value) < 1e6
-    return f"{value + 0.0:.0f}" if whole else f"{value:.3g}"
+    return f"{value + 0.0:.0f}" if whole else f"{value:.{digits}g}"
 
 
 def decimals(values: Sequence[float]) -> list[str]:
     """Write numbers that are read together: three digits of the largest, as many places of all."""
-    if all(value.is_integer() and abs(value) < 1e6 for value in values):
+    if all(value.is_integer() for value in values):
         return [f"{value + 0.0:.0f}" for value in values]
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=1.0)
+    largest = max([0.0, *(abs(value) for value in values if math.isfinite(value))])
     places = max(0, 2 - math.floor(math.log10(largest))) if largest else 0
     # Rounding twice keeps 0.125 and its neighbour one bit away together.
     rounded = [round(round(value, places + 4), places) + 0.0 for value in values]
@@ -203,7 +202,7 @@ def legend(entries: Sequence[tuple[str, str]], top: float, swatch: int) -> tuple
     x, y = 10.0, top + 10
     for drawn, name in entries:
         width = swatch + 6 + text_width(name)
-        if x > 10 and x + width > WIDTH - 10:
+        if body and x + width > WIDTH - 10:
             x, y = 10.0, y + 20
         body.append(f'<g transform="translate({px(x + swatch / 2)} {px(y)})">{drawn}</g>')
         body.append(text(x + swatch + 6, y + 4.5, name, "start"))
