@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attention_ref import LinePlot, line_plot
-from attention_ref._viz_line_plot import _scale
+from attention_ref._viz_line_plot import _LOOKS, _apart, _curve, _marker, _scale
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAN = math.nan
@@ -75,17 +75,137 @@ def test_equal_factors_are_equal_steps_on_a_logarithm() -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("high", [1.0, 1.1, 1.9, 2.0, 3.7, 10.0, 42.0, 1e3, 1e5, 7e8, 1e30])
+@pytest.mark.parametrize(
+    "high", [1.0, 1.1, 1.9, 2.0, 3.7, 10.0, 42.0, 1e3, 1e5, 1e7, 1e8, 7e8, 1e30]
+)
 def test_ticks_are_round_few_and_inside(log: bool, high: float) -> None:
     scale = _scale([1.0, high], log=log)
     shares = [share for share, _ in scale.ticks]
     assert shares == sorted(shares)
     assert len({label for _, label in scale.ticks}) == len(shares)
-    assert 1 <= len(shares) <= 9
+    assert 1 <= len(shares) <= 8
     assert all(-1e-6 <= share <= 1 + 1e-6 for share in shares)
     for share, label in scale.ticks:
         assert scale.share(float(label)) == pytest.approx(share, abs=1e-6), "the label is true"
     assert 0 <= scale.share(1.0) <= scale.share(high) <= 1 + 1e-9
+    if log and high >= 2:
+        assert (scale.share(1.0), scale.share(high)) == (0, 1)
+
+
+def test_ticks_of_a_logarithm_are_1_2_5_and_their_powers_of_ten() -> None:
+    def labels(low: float, high: float) -> str:
+        return " ".join(label for _, label in _scale([high, low, high], log=True).ticks)
+
+    assert labels(1, 300) == "1 2 5 10 20 50 100 200"
+    assert labels(1, 300.5) == labels(0.9, 310) == "1 10 100", "eight would not do"
+    assert labels(20, 60) == "20 50"
+    assert labels(0.02, 0.06) == "0.02 0.05"
+    assert labels(1e-9, 0.05) == "1e-9 1e-7 1e-5 0.001", "every other power"
+    last = labels(1e301, 5e307).split()
+    assert last == [f"1e+{power}" for power in range(301, 308)], "and none is too large"
+    assert labels(1e5, 1e7) == "100000 200000 500000 1e6 2e6 5e6 1e7"
+
+
+def test_little_of_a_logarithm_stands_in_the_middle_or_between_two_round_numbers() -> None:
+    for low, high in ((1.9, 3.7), (1.5, 1.5), (7, 9)):
+        scale = _scale([low, high], log=True)
+        assert scale.ticks, "one is inside a factor of 1.4 on both sides"
+        assert scale.share(low) + scale.share(high) == pytest.approx(1)
+        assert scale.share(high * 10**0.15) == pytest.approx(1)
+    for values in ((3, 3), (3, 3.3), (2.1, 4.9)):  # and here none is
+        scale = _scale(values, log=True)
+        assert [label for _, label in scale.ticks] == ["2", "5"]
+        assert [share for share, _ in scale.ticks] == [0, 1]
+    assert plot([1, 2], [30, 33], log_y=True)._repr_svg_()
+
+
+def test_a_tick_stands_at_an_end_that_its_last_bits_keep_from_a_round_number() -> None:
+    """As the last of `logspace` may be."""
+    for low, high in ((1.0, np.nextafter(1000, 0)), (np.nextafter(1, 2), 1000.0)):
+        assert [label for _, label in _scale([low, high], log=True).ticks][::3] == ["1", "1000"]
+    low, high = 3 * 0.1, 0.7999999999999999
+    assert [label for _, label in _scale([low + 0.2, high], log=False).ticks] == [
+        "0.5", "0.6", "0.7", "0.8"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_axis_starts_at_zero_where_the_curve_comes_halfway_to_it(sign: int) -> None:
+    for near, far, zero in ((1, 2, True), (1.01, 2, False), (0, 2, True), (1, 7, True)):
+        scale = _scale([sign * near, sign * far], log=False)
+        assert (scale.share(0) in {0, 1}) is zero, (near, far)
+    scale = _scale([-1, sign * 3], log=False)
+    assert min(scale.share(value) for value in (-1, sign * 3)) >= 0
+
+
+def test_an_axis_of_one_value_has_it_in_the_middle() -> None:
+    for value, ends in ((0.0, 0.5), (4.0, 2.0), (-4.0, 2.0)):
+        scale = _scale([value], log=False)
+        assert [scale.share(value + shift) for shift in (-ends, 0, ends)] == [0, 0.5, 1]
+
+
+def test_numbers_below_the_axis_keep_6_px_and_stay_in_the_picture() -> None:
+    """Four digits are 30 px wide."""
+    places = [(100.0, "1000"), (135.9, "2000"), (136.0, "3000"), (365.0, "4000")]
+    assert list(_apart(places)) == [
+        (100.0, "1000"), (135.9, ""), (136.0, "3000"), (365.0, "4000")
+    ]  # fmt: skip
+    assert list(_apart([(365.1, "1000")])) == [(365.1, "")]
+
+
+@pytest.mark.parametrize("look", _LOOKS, ids=lambda look: look.marker)
+def test_markers_are_symmetric_and_of_one_size(look: Any) -> None:
+    attributes = ET.fromstring(_marker(100, 50, look)).attrib
+    if look.marker == "circle":
+        assert [attributes[name] for name in ("cx", "cy", "r")] == ["100", "50", "4"]
+        return
+    points = re.findall(r"([\d.]+) ([\d.]+)", attributes["d"])
+    x, y = np.asarray(points, float).T - [[100], [50]]
+    shape = sorted(zip(x, y, strict=True))
+    assert shape == sorted(zip(-x, y, strict=True))
+    if look.marker == "triangle":
+        assert abs(np.ptp(x) - np.ptp(y)) == 0.5, "nearly as high as wide"
+    else:
+        assert shape == sorted(zip(x, -y, strict=True)) == sorted(zip(y, x, strict=True))
+    assert 7 <= np.ptp(x) <= 10
+    assert attributes.get("stroke-width", "2") == "2"
+    assert ("stroke" in attributes) is (look.marker in {"cross", "plus"})
+
+
+def test_markers_stand_24_px_apart() -> None:
+    points = [
+        (0.0, 5.0),
+        (23.9, 5.0),
+        (24.0, 5.0),
+        (48.0, 5.0),
+        None,
+        (49.0, 5.0),
+        None,
+        (73.0, 5.0),
+    ]
+    drawn = _curve([*points, (74.0, 5.0)], _LOOKS[0])
+    assert 'stroke-width="2"' in drawn[0]
+    # One that stands alone has no line, so it has a marker, however near.
+    assert re.findall(r'cx="([\d.]+)"', "".join(drawn)) == ["0", "24", "48", "49", "73"]
+
+
+def test_roles_take_no_look_from_another_curve() -> None:
+    picture = line_plot([1, 2], {"key": [1, 2], "a": [1, 2], "b": [2, 1]}, x_label="x", y_label="y")
+    lines = [el for el in ET.fromstring(picture._repr_svg_()) if el.attrib.get("class") == "curve"]
+    left = [look for look in _LOOKS if look.marker != "square"]
+    assert [line.attrib["stroke"] for line in lines[1:]] == [look.paint[0] for look in left[:2]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(5000.1, 5000.5), (-5000.5, -5000.1), (1e9, 1e9 + 3), (-2.1e-9, -2e-9)]
+)
+def test_ticks_far_from_zero_are_told_apart(low: float, high: float) -> None:
+    scale = _scale([low, high], log=False)
+    labels = [label for _, label in scale.ticks]
+    assert 3 <= len(set(labels)) == len(labels) <= 9
+    assert max(map(len, labels)) <= 10, "no digit that is only noise"
+    for share, label in scale.ticks:
+        assert scale.share(float(label)) == pytest.approx(share, abs=1e-6)
 
 
 def test_gaps_end_a_run_and_lonely_points_keep_a_marker() -> None:
@@ -170,6 +290,12 @@ def test_roles_keep_their_look_and_others_take_what_is_left() -> None:
             {},
             "x must hold finite numbers in increasing order, got (7, 6, 5, 4, 3, ...)",
         ),
+        (
+            [5, 4, 3, 2, 1],
+            {"a": [1] * 5},
+            {},
+            "x must hold finite numbers in increasing order, got (5, 4, 3, 2, 1)",
+        ),
         ([1], {}, {}, "series must hold 1 to 6 curves, to tell them apart, got 0"),
         (
             [1],
@@ -186,6 +312,7 @@ def test_roles_keep_their_look_and_others_take_what_is_left() -> None:
         ),
         ([1, 2], {"a": [1, 0]}, {"log_y": True}, "series['a'] must be above zero for log_y, got 0"),
         ([0, 2], {"a": [1, 2]}, {"log_x": True}, "x must be above zero for log_x, got 0"),
+        ([1], {"a": [1]}, {"x_label": "x" * 45}, "x_label must have 1 to 44 characters, got 45"),
         ([1], {"a": [1]}, {"x_label": ""}, "x_label must have 1 to 44 characters, got 0"),
         ([1], {"a": [1]}, {"y_label": "y" * 45}, "y_label must have 1 to 44 characters, got 45"),
         ([1], {"": [1]}, {}, "the name series[''] must have 1 to 44 characters, got 0"),
@@ -197,3 +324,10 @@ def test_bad_input_is_one_clear_line(
     with pytest.raises(ValueError, match="must") as caught:
         line_plot(x, series, **({"x_label": "x", "y_label": "y"} | options))
     assert str(caught.value) == message
+
+
+def test_labels_of_44_characters_fit() -> None:
+    label = "x" * 44
+    picture = line_plot([1], {label: [1]}, x_label=label, y_label=label)
+    drawn = [t.text for t in ET.fromstring(picture._repr_svg_()).iter(f"{SVG}text")]
+    assert drawn.count(label) == 3

@@ -1,8 +1,9 @@
 """Draw curves: softmax against temperature, forgetting against length, a loss against steps."""
 
+import bisect
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -94,18 +95,14 @@ class LinePlot:
             y = round(bottom - _HEIGHT * share, 1)
             body.append(f'<path d="{path([(left, y), (left + width, y)])}" {stroke(FAINT, 1)}/>')
             body.append(text(left - 6, y + 4.5, label, "end"))
-        free = -math.inf
-        for share, label in right.ticks:
-            x, half = round(left + width * share, 1), text_width(label) / 2
+        numbers = [(round(left + width * share, 1), label) for share, label in right.ticks]
+        for x, label in _apart(numbers):
             body.append(f'<path d="{path([(x, bottom), (x, bottom + 5)])}" {stroke(QUIET, 1)}/>')
-            if x - half >= free and x + half <= WIDTH:
+            if label:
                 body.append(text(x, bottom + 19, label))
-                free = x + half + 6
         axis = path([(left, top), (left, bottom), (left + width, bottom)])
         body.append(f'<path d="{axis}" {stroke(QUIET, 1)}/>')
-        body.append(
-            text(round(left + width / 2, 1), bottom + 38, visible(self.x_label), paint=QUIET)
-        )
+        body.append(text(left + width / 2, bottom + 38, visible(self.x_label), paint=QUIET))
 
         entries = []
         for (name, values), look in zip(self.series, _looks(self), strict=True):
@@ -205,39 +202,58 @@ class _Scale(NamedTuple):
 
 
 def _scale(values: Sequence[float], *, log: bool) -> _Scale:
-    """Fit an axis around values, with three to eight ticks at round numbers."""
+    """Fit an axis around values, with at most eight ticks at round numbers."""
     if log:
-        low, high = math.log10(min(values)), math.log10(max(values))
-        if high - low < 0.3:  # less than a doubling: no round number might be inside
+        least, most = min(values), max(values)
+        low, high = math.log10(least), math.log10(most)
+        if most < 2 * least:  # a point, or little more, stands in the middle
             low, high = low - 0.15, high + 0.15
-        first, last = math.floor(low), math.ceil(high)
-        digits = (1,) if high - low > 2.5 else (1, 2, 5)
+        leading = (1,) if most > 300 * least else (1, 2, 5)
         every = math.ceil((high - low) / 7)
-        exponents = range(first, last + 1, every)
-        marks = [digit * 10.0**exponent for exponent in exponents for digit in digits]
-        marks = [mark for mark in marks if low - 1e-9 <= math.log10(mark) <= high + 1e-9]
+        exponents = range(math.floor(low), math.ceil(high) + 1, every)
+        numbers = [digit * 10.0**exponent for exponent in exponents for digit in leading]
+        marks = [mark for mark in numbers if low - 1e-9 <= math.log10(mark) <= high + 1e-9]
+        if not marks:  # the axis reaches to the round numbers on both sides
+            above = bisect.bisect(numbers, least)
+            marks = numbers[above - 1 : above + 1]
+            low, high = map(math.log10, marks)
+        labels = [decimal(mark) for mark in marks]
         bare = _Scale(low, high, log, ())
     else:
         low, high = min(values), max(values)
         # A curve that starts near zero is read from zero.
-        low = 0.0 if 0 < low <= 0.5 * high else low
-        high = 0.0 if 0 > high >= 0.5 * low else high
+        low = min(low, 0.0) if low <= high / 2 else low
+        high = max(high, 0.0) if high >= low / 2 else high
         if low == high:
-            low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+            half = (abs(low) or 1.0) / 2
+            low, high = low - half, high + half
         step = round_step((high - low) / 4)
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         marks = [step * i for i in range(first, last + 1)]
+        digits = len(str(5 * max(-first, last)))  # a step is 1, 2 or 5 of its last digit
+        labels = [decimal(mark, digits) for mark in marks]
         bare = _Scale(marks[0], marks[-1], log, ())
-    return bare._replace(ticks=tuple((bare.share(mark), _tick(mark)) for mark in marks))
+    ticks = [(bare.share(mark), _tick(one)) for mark, one in zip(marks, labels, strict=True)]
+    return bare._replace(ticks=tuple(ticks))
 
 
 def _written(values: Sequence[float], *, log: bool) -> list[str]:
     return list(map(decimal, values)) if log else decimals(values)
 
 
-def _tick(mark: float) -> str:
-    mark = round(mark, 12) + 0.0 if abs(mark) >= 1e-9 or mark == 0 else mark
-    return decimal(mark).replace("e-0", "e-").replace("e+0", "e")
+def _tick(label: str) -> str:
+    return label.replace("e-0", "e-").replace("e+0", "e")
+
+
+def _apart(labels: Sequence[tuple[float, str]]) -> Iterator[tuple[float, str]]:
+    """Empty what would stand closer than 6 px to the label before it, or leave the picture."""
+    free = -math.inf
+    for x, label in labels:
+        half = text_width(label) / 2
+        fits = x - half >= free and x + half <= WIDTH
+        yield x, label if fits else ""
+        if fits:
+            free = x + half + 6
 
 
 def _looks(figure: LinePlot) -> Iterable[Look]:

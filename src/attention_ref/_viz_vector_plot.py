@@ -1,7 +1,7 @@
 """Draw vectors in the plane: which point alike, which are long, what an average lands on."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from attention_ref._checks import Array
@@ -13,6 +13,7 @@ from attention_ref._viz_svg import (
     WIDTH,
     Box,
     Look,
+    Point,
     arrow_head,
     decimal,
     decimals,
@@ -75,11 +76,8 @@ class VectorPlot:
             body += _arrow(plan.at(0, 0), tip, look)
         names = [shown(label) for label, _ in self.vectors]
         for name, place, tip in zip(names, _places(names, tips, plan, numbers), tips, strict=True):
-            left, upper, right, lower = place
-            near = min(max(tip[0], left), right), min(max(tip[1], upper), lower)
-            if math.dist(near, tip) > 14:
-                body.append(f'<path d="{path([tip, near])}" {stroke(QUIET, 1)}/>')
-            body.append(text(round((left + right) / 2, 1), round(lower - 4, 1), name))
+            body += _leader(tip, place)
+            body.append(text((place[0] + place[2]) / 2, place[3] - 4, name))
         height = plan.bottom + _MARGIN
         shown_roles = [role for role in ROLES if role in roles.values()]
         if shown_roles:
@@ -183,10 +181,10 @@ def _axes(plan: _Plan) -> tuple[list[str], list[Box]]:
         (plan.left, y0 - 1, right, y0 + 1),
         (x0 - 1, plan.top, x0 + 1, plan.bottom),
     ]
-    count = math.ceil(_SIDE / plan.unit / plan.step) + 1
-    for i in (i for i in range(-count, count + 1) if i):
+    # A step is at least a quarter of what the vectors span, and less than one is around that.
+    for i in (-4, -3, -2, -1, 1, 2, 3, 4):
         x, y = plan.at(i * plan.step, i * plan.step)
-        number = decimal(round(i * plan.step, 12))
+        number = decimal(i * plan.step)
         width = text_width(number)
         if plan.left + 6 <= x <= right - 6:
             lines.append(path([(x, plan.top), (x, plan.bottom)]))
@@ -216,28 +214,16 @@ def _arrow(tail: tuple[float, float], tip: tuple[float, float], look: Look) -> l
 
 
 def _places(
-    names: Sequence[str], tips: Sequence[tuple[float, float]], plan: _Plan, covered: Sequence[Box]
+    names: Sequence[str], tips: Sequence[Point], plan: _Plan, covered: Sequence[Box]
 ) -> list[Box]:
     """Give each label the first place by its tip that no label, tip or arrow needs."""
     origin = plan.at(0, 0)
     taken: list[Box] = [*covered, *((x - 4, y - 4, x + 4, y + 4) for x, y in tips)]
-    for x, y in tips:  # an arrow is a chain of small boxes
-        count = int(math.dist((x, y), origin) // 4)
-        for i in range(count):
-            a = origin[0] + (x - origin[0]) * i / count
-            b = origin[1] + (y - origin[1]) * i / count
-            taken.append((a - 2, b - 2, a + 2, b + 2))
+    for tip in tips:
+        taken += _chain(origin, tip)
     places = []
-    for name, (x, y) in zip(names, tips, strict=True):
-        half = text_width(name) / 2
-        outward = math.atan2(y - origin[1], x - origin[0])
-        for distance, turn in (
-            (d, t) for d in (6, 14, 26, 40) for t in (0, 1, -1, 2, -2, 3, -3, 4)
-        ):
-            angle = outward + turn * math.pi / 4
-            a = round(x + (half + distance) * math.cos(angle), 1)
-            b = round(y + (8 + distance) * math.sin(angle), 1)
-            place = (a - half, b - 8, a + half, b + 8)
+    for name, tip in zip(names, tips, strict=True):
+        for place in _around(origin, tip, text_width(name) / 2):
             inside = place[0] >= 2 and place[2] <= WIDTH - 2
             inside = inside and place[1] >= plan.top - 4 and place[3] <= plan.bottom + 4
             if inside and not any(overlap(place, other) for other in taken):
@@ -247,6 +233,34 @@ def _places(
         else:
             raise ValueError(f"vectors must leave room for their labels, got none for {name!r}")
     return places
+
+
+def _chain(tail: Point, tip: Point) -> list[Box]:
+    """Cover an arrow between its ends with small boxes."""
+    count = int(math.dist(tail, tip) / 4)
+    (x, y), shift = tail, (tip[0] - tail[0], tip[1] - tail[1])
+    middles = [(x + shift[0] * i / count, y + shift[1] * i / count) for i in range(1, count)]
+    return [(a - 2, b - 2, a + 2, b + 2) for a, b in middles]
+
+
+def _around(origin: Point, tip: Point, half: float) -> Iterator[Box]:
+    """Yield the places of a label by its tip: eight sides, the outward one first, then further."""
+    outward = math.atan2(tip[1] - origin[1], tip[0] - origin[0])
+    for distance in (6, 14, 26, 40):
+        for turn in (0, 1, -1, 2, -2, 3, -3, 4):
+            angle = outward + turn * math.pi / 4
+            x = round(tip[0] + (half + distance) * math.cos(angle), 1)
+            y = round(tip[1] + (8 + distance) * math.sin(angle), 1)
+            yield x - half, y - 8, x + half, y + 8
+
+
+def _leader(tip: Point, place: Box) -> list[str]:
+    """Lead from a tip to its label, where that is further than the two nearest places."""
+    left, upper, right, lower = place
+    near = min(max(tip[0], left), right), min(max(tip[1], upper), lower)
+    if math.dist(tip, near) <= 14:
+        return []
+    return [f'<path d="{path([tip, near])}" {stroke(QUIET, 1)}/>']
 
 
 def _summary(figure: VectorPlot) -> str:
