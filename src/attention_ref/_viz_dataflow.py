@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from attention_ref._viz_svg import (
-    INK,
     PAGE,
     QUIET,
     ROLES,
@@ -66,7 +65,7 @@ class Dataflow:
         body, top = heading(self.title)
         boxes, bottom = _boxes(self, top + 6)
         routes = _routes(self, boxes)
-        labels = _labels(self, routes, list(boxes.values()))
+        labels = _labels(routes, list(boxes.values()))
         for route in routes:
             body += _line(route)
         for label in labels:
@@ -157,7 +156,7 @@ def _boxes(figure: Dataflow, top: float) -> tuple[dict[str, Box], float]:
     for row in figure.rows:
         slot = (WIDTH - 2 * margin) / len(row)
         between = 26 if passing else 14  # room for a lane and the head of its arrow
-        width = min(slot - (between if len(row) > 1 else 0), 220)
+        width = min(slot - between, 220)
         lines = [_wrapped(name, width) for name in row]
         height = 12 + 17 * max(map(len, lines))
         for place, name in enumerate(row):
@@ -181,14 +180,13 @@ def _routes(figure: Dataflow, boxes: dict[str, Box]) -> list[_Route]:
     """Lead arrows to the next row straight down, and the others around what is between."""
     line = {name: i for i, row in enumerate(figure.rows) for name in row}
     straight = [a for a in figure.arrows if line[a[1]] - line[a[0]] == 1]
-    middle = {name: (box[0] + box[2]) / 2 for name, box in boxes.items()}
     routes, around = [], []
     for start, end, label in figure.arrows:
         if line[end] - line[start] > 1:
             around.append((start, end, label))
             continue
-        out = sorted((a for a in straight if a[0] == start), key=lambda a: middle[a[1]])
-        into = sorted((a for a in straight if a[1] == end), key=lambda a: middle[a[0]])
+        out = sorted((a for a in straight if a[0] == start), key=lambda a: boxes[a[1]][0])
+        into = sorted((a for a in straight if a[1] == end), key=lambda a: boxes[a[0]][0])
         x1 = _port(boxes[start], out.index((start, end, label)), len(out))
         x2 = _port(boxes[end], into.index((start, end, label)), len(into))
         # One end that has no other arrow moves, so that the arrow is upright.
@@ -198,9 +196,10 @@ def _routes(figure: Dataflow, boxes: dict[str, Box]) -> list[_Route]:
             x1 = x2
         routes.append(_Route(((x1, boxes[start][3]), (x2, boxes[end][1])), label))
     around.sort(key=lambda arrow: line[arrow[1]] - line[arrow[0]])  # the shortest inside
+    detours: list[_Route] = []
     for start, end, label in around:
-        routes.append(_detour(start, end, label, boxes, routes))
-    return routes
+        detours.append(_detour(start, end, label, boxes, detours))
+    return routes + detours
 
 
 def _port(box: Box, place: int, count: int) -> float:
@@ -212,7 +211,7 @@ def _under(x: float, box: Box) -> bool:
 
 
 def _detour(
-    start: str, end: str, label: str, boxes: dict[str, Box], routes: Sequence[_Route]
+    start: str, end: str, label: str, boxes: dict[str, Box], detours: Sequence[_Route]
 ) -> _Route:
     """Leave a box at its side, go down where nothing stands, and enter the other at its side."""
     one, two = boxes[start], boxes[end]
@@ -220,9 +219,8 @@ def _detour(
     y1, y2 = (one[1] + one[3]) / 2 + 6, (two[1] + two[3]) / 2 - 6
     others = [box for name, box in boxes.items() if name not in {start, end}]
     ways = []
-    for lane in range(6, WIDTH, 1):
-        x1 = one[2] if lane > one[2] else one[0]
-        x2 = two[2] if lane > two[2] else two[0]
+    for lane in range(6, WIDTH):
+        x1, x2 = (min(box[0], box[2], key=lambda x: abs(lane - x)) for box in (one, two))
         if one[0] - 8 < lane < one[2] + 8 or two[0] - 10 < lane < two[2] + 10:
             continue
         points = ((x1, y1), (float(lane), y1), (float(lane), y2), (x2, y2))
@@ -233,7 +231,7 @@ def _detour(
         track = list(_segments(points))
         if any(overlap(segment, box) for segment in track for box in others):
             continue
-        if not any(_along(points, route.points) for route in routes if len(route.points) > 2):
+        if not any(_along(points, other.points) for other in detours):
             return _Route(points, label)
     raise ValueError(f"arrows must have a way around the boxes, got {start!r} to {end!r}")
 
@@ -248,15 +246,16 @@ def _along(points: Sequence[Point], others: Sequence[Point]) -> bool:
 
     They may share their first line if they leave one box, and their last if they enter one.
     """
-    shared = (points[0] == others[0], False, points[-1] == others[-1])
-    for i, (left, top, right, bottom) in enumerate(_segments(points)):
-        wide = (left - 10, top, right + 10, bottom) if i == 1 else (left, top, right, bottom)
-        if not shared[i] and any(overlap(wide, other) for other in _segments(others)):
-            return True
-    return False
+    first, (left, top, right, bottom), last = _segments(points)
+    own = [(left - 10, top, right + 10, bottom)]
+    if points[0] != others[0]:
+        own.append(first)
+    if points[-1] != others[-1]:
+        own.append(last)
+    return any(overlap(one, other) for one in own for other in _segments(others))
 
 
-def _labels(figure: Dataflow, routes: Sequence[_Route], boxes: Sequence[Box]) -> list[list[str]]:
+def _labels(routes: Sequence[_Route], boxes: Sequence[Box]) -> list[list[str]]:
     """Write each label on its own arrow, where it covers no box, no label and no other arrow."""
     taken = list(boxes)
     drawn = []
@@ -293,19 +292,19 @@ def _label(x: float, y: float, content: str, *, turned: bool) -> list[str]:
 
 def _spots(points: Sequence[Point]) -> Iterator[tuple[float, float, bool]]:
     """Try the middle of an arrow first; along one that goes around, the text is turned."""
-    around = len(points) > 2
+    around = len(points) == 4
     (x1, y1), (x2, y2) = points[1:3] if around else points
     for share in (0.45, 0.35, 0.55, 0.65, 0.25):
         yield x1 + (x2 - x1) * share, y1 + (y2 - y1) * share, around
 
 
 def _meets(place: Box, points: Sequence[Point]) -> bool:
-    for (x1, y1), (x2, y2) in itertools.pairwise(points):
-        for i in range(41):
-            x, y = x1 + (x2 - x1) * i / 40, y1 + (y2 - y1) * i / 40
-            if place[0] < x < place[2] and place[1] < y < place[3]:
-                return True
-    return False
+    steps = [
+        (x1 + (x2 - x1) * i / 40, y1 + (y2 - y1) * i / 40)
+        for (x1, y1), (x2, y2) in itertools.pairwise(points)
+        for i in range(41)
+    ]
+    return any(place[0] < x < place[2] and place[1] < y < place[3] for x, y in steps)
 
 
 def _line(route: _Route) -> list[str]:
@@ -336,7 +335,7 @@ def _box(name: str, box: Box, role: str | None) -> list[str]:
     middle = (top + bottom) / 2 - 8.5 * (len(lines) - 1)
     for i, line in enumerate(lines):
         x = round((left + right) / 2, 1)
-        body.append(text(x, round(middle + 17 * i + 4.5, 1), line, paint=INK))
+        body.append(text(x, middle + 17 * i + 4.5, line))
     return body
 
 
