@@ -177,6 +177,8 @@ def reached(
         inner, outer = lines[mutants.module]
         its = set(mutant.lines)
         late = its & outer and not its & inner and not mutant.before.startswith("def ")
+        # A method that calls super() refers to its class; one that does not is no match for it.
+        late = late and ("super()" in mutant.before) == ("super()" in mutant.after)
         if jury and late and early.isdisjoint((mutants.module, line) for line in its):
             found.append((number, (mutants, mutant, jury)))
     gc.collect()

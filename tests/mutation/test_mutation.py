@@ -279,6 +279,31 @@ def test_what_has_run_already_is_not_swapped(grow: Path) -> None:
 
 
 @FORKS
+def test_a_method_that_no_longer_asks_its_class_is_not_swapped(grow: Path) -> None:
+    grow.write_text(
+        "class Twice(int):\n    def __new__(cls, x):\n"
+        "        y = super().__new__(cls, x)\n        y = y * 2\n        return y\n"
+    )
+    mutants = Mutants("grow_with_faults", grow)
+    cases = [(number, (mutants, one, ["somebody"])) for number, one in enumerate(mutants)]
+
+    def serve(tell) -> bool:
+        importlib.import_module("grow_with_faults")
+        for number, (_, mutant, _) in reached(cases, set()):
+            tell(number, mutant.after)
+        return True
+
+    importlib.invalidate_caches()
+    assert [after for _, after in in_one_process(serve)] == [
+        "y = super().__new__(x, cls)",
+        "y = y / 2",
+        "y = y * 3",
+        "pass",
+        "return None",
+    ]
+
+
+@FORKS
 def test_one_process_tells_what_it_found_or_fails() -> None:
     def serve(tell) -> bool:
         tell(3, "a page")
