@@ -244,6 +244,25 @@ def test_the_weights_give_the_same_numbers_in_numpy(name):
     np.testing.assert_allclose(output, expected, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", SELF)
+def test_a_bias_of_minus_infinity_hides_as_a_mask_does(name):
+    layer, x = made(SELF[name]), draw(BATCH, LENGTH, D_MODEL)
+    mask = causal_mask(LENGTH, like=x)
+    bias = torch.zeros(mask.shape, dtype=x.dtype).masked_fill(~mask, -torch.inf)
+    torch.testing.assert_close(layer(x, bias=bias), layer(x, mask=mask), **TIGHT)
+
+
+def test_cross_attention_adds_a_bias():
+    layer = made(lambda: CrossAttention(D_MODEL, heads=HEADS, d_context=D_CONTEXT))
+    x, context = draw(BATCH, LENGTH, D_MODEL), draw(BATCH, KV_LEN, D_CONTEXT, seed=1)
+    bias = draw(HEADS, LENGTH, KV_LEN, seed=2)[None]
+    expected = attention_layer(
+        x.numpy(), arrays(layer), heads=HEADS, context=context.numpy(), bias=bias.numpy()
+    ).output
+    output = layer(x, context, bias=bias).detach().numpy()
+    np.testing.assert_allclose(output, expected, rtol=1e-10, atol=1e-11)
+
+
 def latent_by_hand(x, p, mask):
     """Follow the paper's equations, with the two norms that its models add."""
     query_latent = rms_norm(x @ p["w_dq"], p["query_gain"])
@@ -394,6 +413,20 @@ def test_sizes_that_are_not_given():
     latent = LatentAttention(D_MODEL, heads=2, **sizes, layout="half")
     assert latent.w_uv.shape == latent.w_uk.shape
     assert CrossAttention(D_MODEL, heads=2).w_v.shape == (D_MODEL, D_MODEL)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        MultiHeadAttention(D_MODEL, heads=HEADS),
+        GroupedQueryAttention(D_MODEL, heads=HEADS, kv_heads=KV_HEADS),
+        CrossAttention(D_MODEL, heads=HEADS),
+        TransformerBlock(D_MODEL, heads=HEADS),
+        PostNormTransformerBlock(D_MODEL, heads=HEADS),
+    ],
+)
+def test_biases_are_had_for_the_asking_alone(layer):
+    assert not [name for name in layer.state_dict() if name.rpartition(".")[2].startswith("b_")]
 
 
 # What a person gets wrong
