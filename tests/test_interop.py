@@ -2,9 +2,14 @@
 
 import doctest
 import importlib
+import importlib.metadata
 import inspect
+import logging
 import math
 import re
+import sys
+import warnings
+from pathlib import Path
 
 import array_api_compat
 import numpy as np
@@ -13,10 +18,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention_ref import interop
+from attention_ref.interop import _conventions
 from attention_ref.interop.__main__ import LIBRARIES, tables, updated
-from attention_ref.interop._conventions import DOCUMENTED, MISSING, QUESTIONS, RUN, Answer
+from attention_ref.interop._conventions import (
+    _LIBRARIES,
+    DOCUMENTED,
+    MISSING,
+    NONE,
+    QUESTIONS,
+    RUN,
+    Answer,
+    _answer,
+    _ask,
+)
 
 BATCH, HEADS, KV_HEADS, Q_LEN, KV_LEN, D = 2, 6, 3, 5, 7, 11
+PAGE = Path(__file__).parents[1] / "docs/reference/conventions.md"
 NEGATIVE = -1e30  # what adding it to a score leaves of the score: nothing
 LENGTH_FIRST = {"jax", "keras", "flash_attn"}
 
@@ -424,7 +441,7 @@ def test_a_page_is_written_between_its_markers_alone():
 
 @pytest.mark.no_shape_checks
 def test_attention_ref_answers_as_its_conventions_say():
-    mine = {a.question: a.answer for a in interop.conventions() if a.library == "attention_ref"}
+    mine = {question: _ask(question, _LIBRARIES[0]).answer for question in QUESTIONS}
     assert mine == {
         "True in a boolean mask": "may attend",
         "numbers as a mask": "TypeError",
@@ -443,3 +460,233 @@ def test_attention_ref_answers_as_its_conventions_say():
         "float16 scores beyond 65504": "right",
         "the output's dtype for float64": "float64",
     }
+
+
+def hiding(*arrays, allowed):
+    return by_hand(*arrays, np.where(allowed, 0.0, NEGATIVE))
+
+
+def hiding_before_the_cap(*arrays, allowed, softcap):
+    """Cap what hides too, so that it hides nothing: e^2 to one, in favour of the seen key."""
+    assert softcap == 2
+    return by_hand(*arrays, np.where(allowed, 0.0, -2.0))
+
+
+def in_half(query, key, value):
+    """Attend in float16, where two scores of infinity share the weight."""
+    with np.errstate(over="ignore"):
+        scores = query @ key.swapaxes(-1, -2)
+    largest = scores == scores.max(-1, keepdims=True)
+    return (largest / largest.sum(-1, keepdims=True) @ value).astype(np.float16)
+
+
+def moved(query, key, lower, upper):
+    ahead = np.arange(key.shape[2]) - np.arange(query.shape[2])[:, None]
+    return np.where((ahead >= lower) & (ahead <= upper), 0.0, NEGATIVE)
+
+
+def deaf(*arrays, mask=None, allowed=None, causal=False, sink=None, scale=None):
+    return by_hand(*arrays)
+
+
+def refusing(*arrays):
+    raise NotImplementedError
+
+
+def shared_out(query, key, value):
+    group = query.shape[1] // key.shape[1]
+    return by_hand(query, np.tile(key, (1, group, 1, 1)), np.tile(value, (1, group, 1, 1)))
+
+
+# A library of each habit, in plain NumPy. What a habit gives in numbers is worked out where the
+# question is: two keys of weights 1/4 and 3/4.
+HABITS = [
+    ("True in a boolean mask", lambda *x, mask: hiding(*x, allowed=mask), "may attend"),
+    ("True in a boolean mask", lambda *x, mask: hiding(*x, allowed=~mask), "**hidden**"),
+    ("True in a boolean mask", lambda *x, mask: by_hand(*x, mask), "**added as 1**"),
+    (
+        "True in a boolean mask",
+        deaf,
+        "another answer: 6.0000 in place of 6",
+    ),
+    ("True in a boolean mask", by_hand, "takes none"),
+    ("numbers as a mask", lambda *x, mask: by_hand(*x, mask), "added"),
+    (
+        "numbers as a mask",
+        lambda *x, mask: hiding(*x, allowed=mask != 0),
+        "cast to boolean: all but 0 may attend",
+    ),
+    ("a boolean bias", lambda *x, bias: by_hand(*x, bias), "**added as 0 and 1**"),
+    ("a boolean bias", lambda *x, bias: hiding(*x, allowed=bias), "a mask"),
+    ("a boolean bias", by_hand, "takes none"),
+    (
+        "where the soft cap acts",
+        lambda *x, allowed, softcap: hiding(*x, allowed=allowed),
+        "before the mask",
+    ),
+    ("where the soft cap acts", hiding_before_the_cap, "after the mask"),
+    ("where the soft cap acts", hiding, "takes none"),
+    ("a query whose keys are all hidden", lambda *x, allowed: x[0] * 0, "0"),
+    ("a query whose keys are all hidden", hiding, "**the mean of all values**"),
+    (
+        "a query whose keys are all hidden",
+        deaf,
+        "**all keys are seen**",
+    ),
+    ("a query whose keys are all hidden", lambda *x, allowed: x[0] * np.nan, "NaN"),
+    ("a query whose mask is -inf throughout", lambda *x, mask: x[0] * 0, "0"),
+    (
+        "a query whose mask is -inf throughout",
+        lambda *x, mask: by_hand(*x, np.maximum(mask, NEGATIVE)),
+        "**the mean of all values**",
+    ),
+    (
+        "a query whose mask is -inf throughout",
+        lambda *x, mask: hiding(*x, allowed=mask != 0),
+        "**all keys are seen**",
+    ),
+    ("NaN in a hidden key", hiding, "NaN"),
+    (
+        "NaN in a hidden key",
+        lambda q, k, v, allowed: hiding(q, np.nan_to_num(k), v, allowed=allowed),
+        "changes nothing",
+    ),
+    ("NaN in a hidden value", hiding, "NaN"),
+    (
+        "NaN in a hidden value",
+        lambda q, k, v, allowed: hiding(q, k, np.nan_to_num(v), allowed=allowed),
+        "changes nothing",
+    ),
+    (
+        "causal, 2 queries and 5 keys",
+        lambda q, k, v, causal: by_hand(q, k, v, moved(q, k, -9, 0)),
+        "top-left",
+    ),
+    (
+        "causal, 2 queries and 5 keys",
+        lambda q, k, v, causal: by_hand(q, k, v, moved(q, k, -9, 3)),
+        "bottom-right",
+    ),
+    (
+        "causal, 2 queries and 5 keys",
+        deaf,
+        "[5, 5] keys",
+    ),
+    (
+        "keys that query i sees in a window of 2",
+        lambda q, k, v, window: by_hand(q, k, v, moved(q, k, -window, 0)),
+        "i-2 i-1 i",
+    ),
+    (
+        "keys that query i sees in a window of 2",
+        lambda q, k, v, window: by_hand(q, k, v, moved(q, k, 1 - window, 0)),
+        "i-1 i",
+    ),
+    (
+        "keys that query i sees in a window of 2",
+        lambda q, k, v, window: by_hand(q, k, v, moved(q, k, -window, window)),
+        "i-2 i-1 i i+1 i+2",
+    ),
+    ("key head of query head h", by_hand, "h // (heads // kv_heads)"),
+    ("key head of query head h", shared_out, "h % kv_heads"),
+    ("the default scale", by_hand, "1 / sqrt(d_k)"),
+    ("the default scale", lambda q, k, v: by_hand(4 * q, k, v), "1"),
+    ("the default scale", lambda q, k, v: by_hand(q / 4, k, v), "0.0625"),
+    ("the default scale", deaf, "none: it must be given"),
+    ("a sink", lambda *x, sink: by_hand(*x, sink=sink), "one more term of the denominator"),
+    ("a sink", deaf, "another answer: 6.0000 in place of 6"),
+    ("the output's dtype for float16", lambda *x: by_hand(*x).astype(np.float32), "float32"),
+    ("the output's dtype for float16", in_half, "float16"),
+    ("the output's dtype for float16", refusing, "NotImplementedError"),
+    ("float16 scores beyond 65504", lambda *x: by_hand(*(y.astype(float) for y in x)), "right"),
+    ("float16 scores beyond 65504", in_half, "**both infinite, and even**"),
+    ("float16 scores beyond 65504", lambda *x: x[0] * np.nan, "NaN"),
+    ("the output's dtype for float64", by_hand, "float64"),
+    (
+        "the output's dtype for float64",
+        lambda *x: by_hand(*(y.astype(np.float32) for y in x)).astype(float),
+        "float64, float32 inside",
+    ),
+    (
+        "the output's dtype for float64",
+        lambda *x: by_hand(*x).astype(np.float32),
+        "float32",
+    ),
+]
+
+
+@pytest.mark.parametrize(("question", "attend", "answer"), HABITS)
+def test_a_question_tells_what_a_library_does(question, attend, answer):
+    assert _answer(QUESTIONS[question], attend) == answer
+
+
+def test_every_question_is_asked_of_a_library_made_up_here():
+    assert {question for question, *_ in HABITS} == set(QUESTIONS)
+
+
+def test_a_library_that_must_be_given_a_scale_is_given_the_usual_one():
+    found = []
+
+    def attend(*arrays, scale):
+        found.append((scale, arrays[0].shape[-1]))
+        return by_hand(*arrays).astype(arrays[0].dtype)
+
+    for question in ("key head of query head h", "the output's dtype for float16"):
+        _answer(QUESTIONS[question], attend)
+    assert found == [(1.0, 1), (pytest.approx(8**-0.5), 8)]
+
+
+def test_what_a_library_says_beside_its_answer_is_not_heard(capfd):
+    def attend(*arrays):
+        warnings.warn("slow", UserWarning, stacklevel=1)
+        print("slow", file=sys.stderr)
+        logging.getLogger("library").error("slow")
+        return by_hand(*arrays)
+
+    loud = _LIBRARIES[0]._replace(attend=attend)
+    assert _ask("key head of query head h", loud).answer == "h // (heads // kv_heads)"
+    assert capfd.readouterr() == ("", "")
+    assert logging.root.isEnabledFor(logging.CRITICAL)
+
+
+def test_all_libraries_are_asked_question_after_question(monkeypatch):
+    mine, documented = _LIBRARIES[0], _LIBRARIES[-1]
+    missing = mine._replace(name="none", package="no-such-package")
+    monkeypatch.setattr(_conventions, "_LIBRARIES", (mine, missing, documented))
+    answers = interop.conventions()
+    assert [answer.question for answer in answers[::3]] == list(QUESTIONS)
+    version = importlib.metadata.version("attention-ref")
+    assert answers[:3] == [
+        ("True in a boolean mask", "attention_ref", "may attend", version, RUN),
+        ("True in a boolean mask", "none", "", "", MISSING),
+        ("True in a boolean mask", "FlashAttention", NONE, "2.6 and later", DOCUMENTED),
+    ]
+
+
+def on_the_page(library):
+    """Return what the page of conventions shows that a library answers."""
+    found, question = {}, ""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        match line.strip("|").split("|"):
+            case [answer, " libraries "]:
+                question = answer.strip()
+            case [answer, names] if library in names.replace(" (documented)", "").strip().split(
+                ", "
+            ):
+                found[question] = answer.strip()
+    return {question: found.get(question) for question in QUESTIONS}
+
+
+def installed(library):
+    try:
+        return bool(importlib.metadata.version(library.package))
+    except importlib.metadata.PackageNotFoundError:
+        return library.documented is not None
+
+
+# All that there are once tests/peers has installed them.
+@pytest.mark.no_shape_checks
+@pytest.mark.parametrize("library", [*filter(installed, _LIBRARIES)], ids=lambda one: one.name)
+def test_a_library_answers_what_the_page_shows(library):
+    found = {question: _ask(question, library).answer for question in QUESTIONS}
+    assert found == on_the_page(library.name)

@@ -199,8 +199,8 @@ def _scale(attend: Attend) -> str:
     key = np.concatenate([0 * query, query], axis=-2)
     value = np.concatenate([0 * query, query], axis=-2)
     weight = float(np.asarray(attend(query, key, value)).ravel()[0])
-    names = {0.25: "1 / sqrt(d_k)", 1.0: "1"}
-    return names[round(math.log(weight / (1 - weight)) / 16, 4)]
+    scale = math.log(weight / (1 - weight)) / 16
+    return {0.25: "1 / sqrt(d_k)", 1.0: "1"}.get(round(scale, 4), f"{scale:.4f}")
 
 
 def _half(attend: Attend) -> str:
