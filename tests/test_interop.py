@@ -376,6 +376,59 @@ def test_what_a_library_refuses_is_refused_in_one_line(attempt, line):
         attempt()
 
 
+# The arrays that an adapter may be given beside the first three.
+BESIDE = {
+    "torch": ["attn_mask"],
+    "torch_mha": ["key_padding_mask", "attn_mask"],
+    "flex": [],
+    "jax": ["bias", "mask"],
+    "onnx": ["attn_mask", "past_key", "past_value"],
+    "keras": ["bias", "mask"],
+    "mlx": ["mask", "sinks"],
+    "flash_attn": ["alibi_slopes"],
+    "transformers": ["attention_mask", "s_aux"],
+}
+NEEDED = {
+    "torch_mha": {"num_heads": 2},
+    "mlx": {"scale": 1.0},
+    "transformers": {"attention_mask": None, "scaling": 1.0},
+}
+
+
+def operands(name):
+    return list(inspect.signature(interop.ADAPTERS[name]).parameters)[:3]
+
+
+def call_with(name, **changes):
+    arrays = dict.fromkeys(operands(name), X[0] if name == "torch_mha" else X)
+    return interop.ADAPTERS[name](**arrays | NEEDED.get(name, {}) | changes)
+
+
+@pytest.mark.no_shape_checks
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, one) for name in BESIDE for one in operands(name) + BESIDE[name]]
+)
+def test_what_is_no_array_is_refused_by_its_name(name, argument):
+    line = rf"^{argument} must be an array \(NumPy, PyTorch, \.\.\.\), got list$"
+    with pytest.raises(TypeError, match=line):
+        call_with(name, **{argument: [1.0]})
+
+
+@pytest.mark.no_shape_checks
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, one) for name in BESIDE for one in operands(name)[1:]]
+)
+def test_nothing_is_promoted_unseen(name, argument):
+    first = operands(name)[0]
+    narrow = {argument: (X[0] if name == "torch_mha" else X).astype(np.float32)}
+    if (name, argument) == ("onnx", "V"):  # which has a type of its own in the operator
+        assert call_with(name, **narrow).Y.dtype == np.float32
+        return
+    line = rf"^{argument} must have the dtype of {first} \(float64\), got float32$"
+    with pytest.raises(TypeError, match=line):
+        call_with(name, **narrow)
+
+
 @pytest.mark.parametrize("name", interop.ADAPTERS)
 def test_every_adapter_is_documented_and_its_example_true(name):
     adapter = interop.ADAPTERS[name]

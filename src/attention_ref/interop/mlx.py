@@ -2,7 +2,7 @@
 
 from jaxtyping import Float, Shaped
 
-from attention_ref._checks import Array, array_namespace, given
+from attention_ref._checks import Array, array_namespace, given, require_dtype_of
 from attention_ref._masks import causal_mask
 from attention_ref.interop._answers import attend_hiding_by_a_number, mask_or_bias, refuse
 
@@ -48,7 +48,9 @@ def scaled_dot_product_attention(
         >>> scaled_dot_product_attention(q, v, v, scale=1.0, mask="causal")[0, 0, :, 0]
         array([2., 4.])
     """
-    xp = array_namespace(q=q, k=k, v=v, **given(sinks=sinks))
+    array = None if isinstance(mask, str) else mask
+    xp = array_namespace(q=q, k=k, v=v, **given(mask=array, sinks=sinks))
+    require_dtype_of("q", q, k=k, v=v)
     if isinstance(mask, str):
         rule = 'mask must be "causal" or an array'
         refuse("MLX's scaled_dot_product_attention", rule, mask != "causal", mask)

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float, Integer, Shaped
 
-from attention_ref._checks import Array, array_namespace, given
+from attention_ref._checks import Array, array_namespace, given, require_dtype_of
 from attention_ref._kv_cache import KVCache
 from attention_ref._masks import causal_mask, padding_mask, sliding_window_mask
 from attention_ref._multi_head import merge_heads, split_heads
@@ -83,7 +83,8 @@ def attention(
 
     Raises:
         ValueError: If shapes do not fit together, or where the operator forbids a combination.
-        TypeError: If dtypes differ, or the mask is neither boolean nor floating point.
+        TypeError: If `Q` and `K` differ in dtype, a cache from what joins it, or the mask is
+            neither boolean nor floating point.
 
     Complexity: O(q_len * kv_len * (d_k + d_v)) time; O(q_len * kv_len) memory.
 
@@ -101,6 +102,7 @@ def attention(
     xp = array_namespace(
         Q=Q, K=K, V=V, **given(attn_mask=attn_mask, past_key=past_key, past_value=past_value)
     )
+    require_dtype_of("Q", Q, K=K)
     _check(Q, past_key, past_value, nonpad_kv_seqlen, q_num_heads, kv_num_heads)
     mask, bias = mask_or_bias(xp, attn_mask)
     query, key, value = Q, K, V
