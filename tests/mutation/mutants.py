@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _BINARY: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
     ast.Add: (ast.Sub,),
@@ -89,14 +90,19 @@ class Mutants:
         """Return the module as it is now, without its comments."""
         return ast.unparse(self.tree)
 
+    def definition(self, function: str) -> Any:
+        """Return the node that defines a function or a class."""
+        scope: ast.AST = self.tree
+        for name in function.split("."):
+            scope = next(one for one in ast.iter_child_nodes(scope) if _is_named(one, name))
+        return scope
+
     def written(self, function: str, before: str | None, after: str) -> Mutant:
         """Return the fault that puts the statement `after` in the place of `before`.
 
         Where there is no `before`, it comes first in the function.
         """
-        scope: ast.AST = self.tree
-        for name in function.split("."):
-            scope = next(one for one in ast.iter_child_nodes(scope) if _is_named(one, name))
+        scope = self.definition(function)
         if before is None:
             places = [(scope.body, 1 if _is_docstring(scope.body[0]) else 0)]
         else:

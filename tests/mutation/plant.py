@@ -163,6 +163,17 @@ def swap(mutants: Mutants, mutant: Mutant) -> None:
         new = faulty.get((code.co_qualname, code.co_firstlineno))
         if new is not None and new.co_freevars == code.co_freevars:
             function.__code__ = new
+        if mutant.before.startswith("def ") and function.__qualname__ == mutant.function:
+            _give_defaults(function, mutants.definition(mutant.function).args)
+
+
+def _give_defaults(function: FunctionType, arguments: ast.arguments) -> None:
+    def value(default: ast.expr) -> Any:
+        return eval(compile(ast.Expression(default), "", "eval"), function.__globals__)
+
+    function.__defaults__ = tuple(map(value, arguments.defaults))
+    by_keyword = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    function.__kwdefaults__ = {one.arg: value(x) for one, x in by_keyword if x is not None}
 
 
 def reached(
@@ -176,7 +187,7 @@ def reached(
             lines[mutants.module] = _lines(str(mutants.path))
         inner, outer = lines[mutants.module]
         its = set(mutant.lines)
-        late = its & outer and not its & inner and not mutant.before.startswith("def ")
+        late = its & outer and not its & inner
         # A method that calls super() refers to its class; one that does not is no match for it.
         late = late and ("super()" in mutant.before) == ("super()" in mutant.after)
         if jury and late and early.isdisjoint((mutants.module, line) for line in its):

@@ -279,6 +279,31 @@ def test_what_has_run_already_is_not_swapped(grow: Path) -> None:
 
 
 @FORKS
+def test_a_swapped_default_is_the_one_that_counts(grow: Path) -> None:
+    grow.write_text(
+        "STEP = 2\n\nclass Grown:\n"
+        "    def __init__(self, x, y=STEP, *, z=5, w, sign=-1):\n        self.x = x + y * z\n"
+    )
+
+    def unnoticed(after, witness) -> bool:
+        mutants = Mutants("grow_with_faults", grow)
+        cases = [(0, (mutants, one, ["somebody"])) for one in mutants if one.after == after]
+        module = importlib.import_module("grow_with_faults")
+        ((_, (_, mutant, _)),) = reached(cases, set())
+        swap(mutants, mutant)
+        x = module.Grown(1, w=0).x
+        witness.note(f"{x}")
+        return False
+
+    importlib.invalidate_caches()
+    headers = [
+        "def __init__(self, x, y=STEP, *, z=6, w, sign=-1):",
+        "def __init__(self, x, y=STEP, *, z=5, w, sign=0):",
+    ]
+    assert [found for _, found in forked(headers, unnoticed, 1)] == ["13", "11"]
+
+
+@FORKS
 def test_a_method_that_no_longer_asks_its_class_is_not_swapped(grow: Path) -> None:
     grow.write_text(
         "class Twice(int):\n    def __new__(cls, x):\n"
