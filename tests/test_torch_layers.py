@@ -33,7 +33,7 @@ from attention_ref.torch import (
 
 BATCH, LENGTH, KV_LEN, D_MODEL, D_CONTEXT, HEADS, KV_HEADS, VOCABULARY = 2, 7, 5, 12, 11, 6, 3, 13
 ROTARY = partial(rotary_embedding, layout="half")
-LATENT = {"d_latent": 5, "d_query_latent": 7, "d_nope": 3, "d_rotary": 4, "d_v": 2}
+LATENT = {"d_latent": 5, "d_query_latent": 7, "d_nope": 3, "d_rotary": 4, "d_v": 8}
 SELF = {
     "multi-head": lambda: MultiHeadAttention(D_MODEL, heads=HEADS, biases=True),
     "rotary": lambda: MultiHeadAttention(D_MODEL, heads=HEADS, rotary=ROTARY),
@@ -471,6 +471,12 @@ def test_biases_are_had_for_the_asking_alone(layer):
             ValueError,
             "mask must have shape (q_len, kv_len) or (*batch, heads, q_len, kv_len), got "
             "(6, 5, 5): write mask[:, None] for one a batch item, mask[None] for one a head",
+        ),
+        (
+            lambda: SELF["latent"]()(torch.zeros(6, 5, 12), bias=torch.zeros(6, 5, 5)),
+            ValueError,
+            "bias must have shape (q_len, kv_len) or (*batch, heads, q_len, kv_len), got "
+            "(6, 5, 5): write bias[:, None] for one a batch item, bias[None] for one a head",
         ),
         (
             lambda: MultiHeadAttention(D_MODEL, heads=2)(torch.zeros(2, 5, 11)),
