@@ -15,7 +15,7 @@ from mutation.by_pages import MODULES
 from mutation.lists import Listed, equivalent, named
 from mutation.mutants import Mutants, canonical
 from mutation.plant import forked, in_one_process, plant, reached, swap
-from mutation.tests_jury import FILES, Evidence, jury, own_files, source_of
+from mutation.tests_jury import FILES, Evidence, _can_be_imported, jury, own_files, source_of
 
 ROOT = Path(__file__).parents[2]
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process for each fault")
@@ -326,6 +326,22 @@ def test_a_method_that_no_longer_asks_its_class_is_not_swapped(grow: Path) -> No
         "pass",
         "return None",
     ]
+
+
+@FORKS
+def test_what_cannot_be_imported_needs_no_tests() -> None:
+    module = "exercises._scaling"
+
+    def unnoticed(planted, witness) -> bool:
+        for name in [one for one in sys.modules if one.startswith("attention_ref")]:
+            del sys.modules[name]
+        mutants = Mutants(module, source_of(module))
+        if planted:
+            plant(mutants, next(one for one in mutants if not one.lines))
+        return _can_be_imported(module)
+
+    # An exercise without a solution, and one as it is.
+    assert [by for _, by in forked([True, False], unnoticed, 1)] == ["", None]
 
 
 @FORKS
