@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import array_api_compat
+import array_api_strict
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -79,7 +80,7 @@ def call(library, name, arrays, **options):
     if name in {"torch", "flex"}:
         options["enable_gqa"] = True
     if name == "mlx":
-        options["scale"] = D**-0.5
+        options = {"scale": D**-0.5} | options
     if name == "transformers":
         options = {"attention_mask": None, "scaling": D**-0.5} | options
     output = adapter(*map(given, arrays), **{k: given(x) for k, x in options.items()})
@@ -299,6 +300,301 @@ def test_functions_of_flex_see_scores_and_indices(library):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+SCALES = {
+    "torch": "scale",
+    "flex": "scale",
+    "jax": "scale",
+    "onnx": "scale",
+    "keras": "scale",
+    "mlx": "scale",
+    "flash_attn": "softmax_scale",
+    "transformers": "scaling",
+}
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_the_scale_that_is_given_counts(library, name):
+    query, key, value = draw_inputs()
+    found = call(library, name, (query, key, value), **{SCALES[name]: 0.3 * D**-0.5})
+    np.testing.assert_allclose(found, by_hand(0.3 * query, key, value), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "term", "sink"),
+    [
+        ("jax", "bias", None),
+        ("keras", "bias", None),
+        ("mlx", "mask", "sinks"),
+        ("transformers", "attention_mask", "s_aux"),
+    ],
+)
+def test_a_query_whose_scores_are_all_minus_infinity(library, name, term, sink):
+    """Its weights are the softmax of nothing, unless a sink takes them all."""
+    arrays, numbers = draw_inputs(), np.where(MASK, 0.0, -np.inf)
+    numbers = numbers[None, None] if name in LENGTH_FIRST else numbers
+    found = call(library, name, arrays, **{term: numbers})
+    expected = by_hand(*arrays, ADDED)
+    np.testing.assert_allclose(found[:, :, SEEN], expected[:, :, SEEN], rtol=1e-12)
+    assert np.isnan(found[:, :, 2]).all()
+    if sink is not None:
+        found = call(library, name, arrays, **{term: numbers, sink: draw(6, HEADS)})
+        with np.errstate(over="ignore", invalid="ignore"):  # in the row that sees nothing
+            expected = by_hand(*arrays, ADDED, draw(6, HEADS))
+        np.testing.assert_allclose(found[:, :, SEEN], expected[:, :, SEEN], rtol=1e-12)
+        assert (found[:, :, 2] == 0).all()
+
+
+def by_hand_weights(query, key, added=0.0):
+    every = np.broadcast_to(np.eye(key.shape[2]), (*key.shape[:3], key.shape[2]))
+    return by_hand(query, key, every, added)
+
+
+def test_weights_of_transformers(library):
+    query, key, value = draw_inputs()
+    mask = np.where(MASK, 0.0, -np.inf)
+    _, weights = interop.transformers.eager_attention_forward(
+        *map(library.array, (query, key, value)), library.array(mask), D**-0.5
+    )
+    expected = by_hand_weights(query, key, ADDED)
+    expected[:, :, 2] = np.nan
+    np.testing.assert_allclose(library.numpy(weights), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_lengths_and_the_log_sum_exp_of_jax(library):
+    arrays = draw_inputs()
+    q_lens, kv_lens = np.array([2, Q_LEN]), np.array([KV_LEN, 3])
+    real = np.arange(Q_LEN) < q_lens[:, None]
+    seen = np.arange(KV_LEN) < kv_lens[:, None]
+    added = np.where(seen, 0.0, NEGATIVE)[:, None, None]
+    expected = np.where(real[:, None, :, None], by_hand(*arrays, added), 0.0)
+    options = {"query_seq_lengths": q_lens, "key_value_seq_lengths": kv_lens}
+    found = call(library, "jax", arrays, **options)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    output, residual = interop.jax.dot_product_attention(
+        *(library.array(x.swapaxes(1, 2)) for x in arrays),
+        key_value_seq_lengths=library.array(kv_lens),
+        return_residual=True,
+    )
+    key = np.repeat(arrays[1], HEADS // KV_HEADS, axis=1)
+    scores = arrays[0] @ key.swapaxes(-1, -2) / np.sqrt(D) + added
+    sums = np.log(np.exp(scores).sum(-1)).swapaxes(1, 2)
+    np.testing.assert_allclose(library.numpy(residual), sums, rtol=1e-12)
+    np.testing.assert_allclose(library.numpy(output).swapaxes(1, 2), by_hand(*arrays, added))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "term", "operand", "expected"),
+    [
+        (np.float32, "mask", False, -0.7 * np.finfo(np.float32).max),
+        (np.float16, "mask", False, -np.inf),
+        (np.float16, "bias", np.finfo(np.float16).min, np.finfo(np.float16).min),
+    ],
+)
+def test_the_log_sum_exp_that_jax_gives_where_nothing_is_seen(dtype, term, operand, expected):
+    zero = np.zeros((1, 1, 1, 1), dtype)
+    operand = np.full((1, 1, 1, 1), operand, dtype if term == "bias" else bool)
+    _, residual = interop.jax.dot_product_attention(
+        zero, zero, zero, **{term: operand}, return_residual=True
+    )
+    assert residual.dtype == dtype
+    np.testing.assert_allclose(residual, [[[expected]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_a_mask_and_a_bias_that_together_hide_all(dtype):
+    """JAX writes its number over what the mask hides alone, and then that is all there is."""
+    zero, value = np.zeros((1, 1, 1, 1), dtype), np.array([[[[1]], [[2]], [[4]]]], dtype)
+    mask = np.array([[[[True, False, False]]]])
+    bias = np.array([[[[-np.inf, 5, 7]]]], dtype)
+    found = interop.jax.dot_product_attention(zero, 0 * value, value, bias, mask)
+    assert found.dtype == dtype
+    assert found.ravel() == [3.0]
+
+
+HIDDEN_KEYS = np.arange(KV_LEN) >= np.array([[4], [KV_LEN]])
+HIDDEN_SCORES = ~np.broadcast_to(MASK | (np.arange(Q_LEN) == 2)[:, None], (Q_LEN, KV_LEN))
+PER_HEAD = draw(7, BATCH, HEADS, Q_LEN, KV_LEN)
+HINTED = {"attn_mask": HIDDEN_SCORES, "is_causal": True}
+ONE_HIDDEN = np.arange(KV_LEN) == 5
+# What the masks of nn.MultiheadAttention add to the scores.
+MULTI_HEAD = [
+    (
+        {"key_padding_mask": HIDDEN_KEYS},
+        np.where(HIDDEN_KEYS, NEGATIVE, 0.0)[:, None, None],
+    ),
+    (
+        {"key_padding_mask": PER_HEAD[:, 0, 0]},
+        PER_HEAD[:, :1, :1],
+    ),
+    (
+        {"attn_mask": PER_HEAD[0, 0]},
+        PER_HEAD[0, 0],
+    ),
+    (
+        {"attn_mask": PER_HEAD.reshape(-1, Q_LEN, KV_LEN)},
+        PER_HEAD,
+    ),
+    (
+        {"attn_mask": PER_HEAD[0, 0], "key_padding_mask": PER_HEAD[:, 0, 0]},
+        PER_HEAD[0, 0] + PER_HEAD[:, :1, :1],
+    ),
+    (
+        {"attn_mask": HIDDEN_SCORES, "key_padding_mask": ONE_HIDDEN[None].repeat(BATCH, 0)},
+        np.where(HIDDEN_SCORES | ONE_HIDDEN, NEGATIVE, 0.0),
+    ),
+    (
+        {"attn_mask": HIDDEN_SCORES, "key_padding_mask": PER_HEAD[:, 0, 0]},
+        np.where(HIDDEN_SCORES, NEGATIVE, PER_HEAD[:, :1, :1]),
+    ),
+]
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize(("options", "added"), MULTI_HEAD)
+def test_masks_of_multi_head_attention(library, options, added, need_weights):
+    arrays = draw_inputs(HEADS)
+    found = call(library, "torch_mha", arrays, need_weights=need_weights, **options)
+    np.testing.assert_allclose(found, by_hand(*arrays, added), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "causal"),
+    [
+        ({"need_weights": False}, True),
+        ({"need_weights": True}, False),
+        ({"need_weights": False, "key_padding_mask": HIDDEN_KEYS & False}, False),
+    ],
+)
+def test_where_pytorch_takes_a_hint_for_the_mask(library, options, causal):
+    arrays = draw_inputs(HEADS)
+    added = corner(0) if causal else np.where(HIDDEN_SCORES, NEGATIVE, 0.0)
+    found = call(library, "torch_mha", arrays, **HINTED, **options)
+    np.testing.assert_allclose(found, by_hand(*arrays, added), rtol=1e-12)
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_weights_of_multi_head_attention(library, average):
+    arrays = draw_inputs(HEADS)
+    merged = [library.array(x.swapaxes(1, 2).reshape(BATCH, x.shape[2], -1)) for x in arrays]
+    multi_head_attention = interop.torch.multi_head_attention
+    _, weights = multi_head_attention(*merged, average_attn_weights=average, num_heads=HEADS)
+    expected = by_hand_weights(*arrays[:2])
+    expected = expected.mean(axis=1) if average else expected
+    np.testing.assert_allclose(library.numpy(weights), expected, rtol=1e-12)
+    output, nothing = multi_head_attention(*merged, need_weights=False, num_heads=HEADS)
+    assert nothing is None
+    assert output.shape == (BATCH, Q_LEN, HEADS * D)
+
+
+def test_the_axes_of_the_batch_are_stretched_by_pytorch(library):
+    query, key, value = draw(1, 2, 1, Q_LEN, D), draw(2, 1, 3, KV_LEN, D), draw(3, 3, KV_LEN, D)
+    found = interop.torch.scaled_dot_product_attention(
+        *map(library.array, (query, key, value)), library.array(ADDED)
+    )
+    query, key, value = (np.broadcast_to(x, (2, 3, *x.shape[-2:])) for x in (query, key, value))
+    expected = by_hand(query, key, value, ADDED)
+    np.testing.assert_allclose(library.numpy(found)[..., SEEN, :], expected[..., SEEN, :])
+    with pytest.raises(ValueError, match="shape"):
+        interop.torch.scaled_dot_product_attention(*draw_inputs())
+
+
+def test_flex_gives_the_log_sum_exp(library):
+    arrays, added = draw_inputs(), np.where(MASK, 0.0, -np.inf)
+    seen, numbers = library.array(MASK), library.array(added)
+    xp = array_api_compat.array_namespace(seen)
+    key = np.repeat(arrays[1], HEADS // KV_HEADS, axis=1)
+    with np.errstate(divide="ignore"):
+        sums = np.exp(arrays[0] @ key.swapaxes(-1, -2) / np.sqrt(D) + added).sum(-1)
+        sums = np.log(sums)
+    for options in (
+        {"block_mask": lambda b, h, q, k: xp.reshape(seen, (1, 1, Q_LEN, KV_LEN))},
+        {"score_mod": lambda score, b, h, q, k: score + numbers},
+    ):
+        output, found = interop.torch.flex_attention(
+            *map(library.array, arrays), **options, enable_gqa=True, return_lse=True
+        )
+        np.testing.assert_allclose(library.numpy(found), sums, rtol=1e-12)
+        assert (library.numpy(output)[:, :, 2] == 0).all()
+
+
+def test_an_adapter_stays_on_the_device():
+    device = array_api_strict.Device("device1")
+    x, mask = (
+        array_api_strict.asarray(one, device=device)
+        for one in (np.zeros((2, 3, 5, 7)), np.zeros((5, 5), dtype=bool))
+    )
+    output, _ = interop.torch.multi_head_attention(x[0, ...], x[0, ...], x[0, ...], num_heads=1)
+    assert output.device == device
+    hidden, _ = interop.torch.multi_head_attention(
+        *[x[0, ...]] * 3, attn_mask=mask, is_causal=True, need_weights=False, num_heads=1
+    )
+    assert hidden.device == device
+    flex = interop.torch.flex_attention(x, x, x, block_mask=lambda b, h, q, k: q >= k)
+    assert flex.device == device
+
+
+def packed(x):
+    return x.swapaxes(1, 2).reshape(x.shape[0], x.shape[2], -1)
+
+
+def test_onnx_takes_heads_that_are_packed(library):
+    arrays = draw_inputs()
+    found = interop.onnx.attention(
+        *(library.array(packed(x)) for x in arrays), q_num_heads=HEADS, kv_num_heads=KV_HEADS
+    )
+    np.testing.assert_allclose(library.numpy(found.Y), packed(by_hand(*arrays)), rtol=1e-12)
+    assert found.present_key.shape == (BATCH, KV_HEADS, KV_LEN, D)
+
+
+def test_onnx_keeps_what_came_before(library):
+    query, key, value = draw_inputs()
+    past = draw(8, BATCH, KV_HEADS, 3, D), draw(9, BATCH, KV_HEADS, 3, D)
+    found = interop.onnx.attention(
+        *map(library.array, (query, key, value)), None, *map(library.array, past), is_causal=1
+    )
+    keys, values = np.concatenate([past[0], key], 2), np.concatenate([past[1], value], 2)
+    np.testing.assert_array_equal(library.numpy(found.present_key), keys)
+    np.testing.assert_array_equal(library.numpy(found.present_value), values)
+    added = np.where(np.arange(10) <= np.arange(Q_LEN)[:, None] + 3, 0.0, NEGATIVE)
+    np.testing.assert_allclose(library.numpy(found.Y), by_hand(query, keys, values, added))
+
+
+@pytest.mark.parametrize("operand", [HIDDEN_SCORES[:, :5], ADDED[:, :4], PER_HEAD[..., :4]])
+def test_onnx_hides_what_a_mask_falls_short_of(library, operand):
+    arrays = draw_inputs()
+    boolean = operand.dtype == bool
+    given = ~operand if boolean else np.where(operand == NEGATIVE, -5.0, operand)
+    added = np.full((*operand.shape[:-1], KV_LEN), NEGATIVE)
+    added[..., : operand.shape[-1]] = np.where(operand, NEGATIVE, 0.0) if boolean else given
+    found = call(library, "onnx", arrays, attn_mask=given)
+    np.testing.assert_allclose(found, by_hand(*arrays, added), rtol=1e-12)
+
+
+def test_onnx_hides_what_a_cache_has_no_keys_for(library):
+    arrays, lengths = draw_inputs(), np.array([3, 6])
+    added = np.where(np.arange(KV_LEN) < lengths[:, None], 0.0, NEGATIVE)[:, None, None]
+    found = call(library, "onnx", arrays, nonpad_kv_seqlen=lengths)
+    np.testing.assert_allclose(found, by_hand(*arrays, added), rtol=1e-12)
+
+
+def test_onnx_returns_the_scores_unless_it_is_asked_for_more():
+    query, key, value = draw_inputs(HEADS)
+    scores = query @ key.swapaxes(-1, -2) / np.sqrt(D)
+    found = interop.onnx.attention(query, key, value, softcap=2.0, attn_mask=ADDED)
+    np.testing.assert_allclose(found.qk_matmul_output, scores, rtol=1e-12)
+
+
+@pytest.mark.parametrize("number", [11, 1, None])
+def test_onnx_computes_in_the_type_that_is_asked_for(number):
+    """Scores near a thousand: rounded in float32, they are far off by their exponential."""
+    query, key, value = (x.astype(np.float32) for x in draw_inputs())
+    found = interop.onnx.attention(30 * query, 10 * key, value, softmax_precision=number)
+    exact = by_hand(*(x.astype(float) for x in (30 * query, 10 * key, value)))
+    assert found.Y.dtype == np.float32
+    rounded_once = np.abs(found.Y - exact) <= np.finfo(np.float32).eps * np.abs(exact)
+    assert rounded_once.all() == (number == 11)
+
+
 @pytest.mark.parametrize("name", interop.ADAPTERS)
 def test_half_stays_half(name):
     arrays = [x.astype(np.float16) for x in draw_inputs(kv_heads_of(name))]
@@ -364,6 +660,39 @@ X = np.zeros((2, 2, 3, 4))
             lambda: interop.onnx.attention(X[0], X[0], X[0]),
             "q_num_heads and kv_num_heads must be given for inputs of three axes, as in ONNX's "
             "Attention, got (None, None)",
+        ),
+        (
+            lambda: interop.keras.dot_product_attention(X, X, X, flash_attention=True),
+            "flash_attention must not be True, as in Keras' dot_product_attention on a CPU, "
+            "got True",
+        ),
+        (
+            lambda: interop.flash_attn.flash_attn_func(X, X, X, 0.1),
+            "dropout_p must be 0, as no other answer is drawn, got 0.1",
+        ),
+        (
+            lambda: interop.transformers.eager_attention_forward(X, X, X, None, 1.0, 0.1),
+            "dropout must be 0, as no other answer is drawn, got 0.1",
+        ),
+        (
+            lambda: interop.onnx.attention(X, X, X, q_num_heads=2, kv_num_heads=2),
+            "q_num_heads and kv_num_heads must be None for inputs of four axes, as in ONNX's "
+            "Attention, got (2, 2)",
+        ),
+        (
+            lambda: interop.onnx.attention(X[0], X[0], X[0], q_num_heads=2),
+            "q_num_heads and kv_num_heads must be given for inputs of three axes, as in ONNX's "
+            "Attention, got (2, None)",
+        ),
+        (
+            lambda: interop.onnx.attention(X, X, X, past_value=X),
+            "past_key and past_value must be given together, as in ONNX's Attention, got one",
+        ),
+        (
+            lambda: interop.onnx.attention(
+                X, X, X, past_key=X, past_value=X, nonpad_kv_seqlen=np.array([3, 3])
+            ),
+            "nonpad_kv_seqlen must be None beside past_key, as in ONNX's Attention, got both",
         ),
         (
             lambda: interop.onnx.attention(X, X, X, past_key=X),

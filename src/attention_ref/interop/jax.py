@@ -70,7 +70,7 @@ def dot_product_attention(
         array([[[4.]]])
     """
     xp = array_namespace(query=query, key=key, value=value, **given(bias=bias, mask=mask))
-    require_dtype_of("query", query, key=key, value=value)
+    require_dtype_of("query", query, value=value)
     function = "JAX's dot_product_attention"
     rule = "implementation must be None or xla"
     refuse(function, rule, implementation not in {None, "xla"}, implementation)

@@ -2,7 +2,7 @@
 
 from jaxtyping import Float, Shaped
 
-from attention_ref._checks import Array, array_namespace, given
+from attention_ref._checks import Array, array_namespace
 from attention_ref.interop._answers import refuse
 from attention_ref.interop.jax import dot_product_attention as _as_jax
 
@@ -55,11 +55,12 @@ def dot_product_attention(
         >>> dot_product_attention(query, value, value, mask=added)[0, 0]
         array([[8.]])
     """
-    xp = array_namespace(query=query, key=key, value=value, **given(bias=bias, mask=mask))
     function = "Keras' dot_product_attention on a CPU"
     rule = "attn_logits_soft_cap must be None"
     refuse(function, rule, attn_logits_soft_cap is not None, attn_logits_soft_cap)
     refuse(function, "flash_attention must not be True", bool(flash_attention), flash_attention)
-    mask = None if mask is None else xp.astype(mask, xp.bool)
+    if mask is not None:
+        xp = array_namespace(mask=mask)
+        mask = xp.astype(mask, xp.bool)
     output: Array = _as_jax(query, key, value, bias, mask, scale=scale, is_causal=is_causal)
     return output

@@ -66,7 +66,7 @@ def scaled_dot_product_attention(
         array([0., 2.])
     """
     xp = array_namespace(query=query, key=key, value=value, **given(attn_mask=attn_mask))
-    require_dtype_of("query", query, key=key, value=value)
+    require_dtype_of("query", query, value=value)
     refuse_dropout("dropout_p", dropout_p)
     rule = "attn_mask must be None beside is_causal=True"
     explicit = is_causal and attn_mask is not None
@@ -144,7 +144,7 @@ def multi_head_attention(
         value=value,
         **given(key_padding_mask=key_padding_mask, attn_mask=attn_mask),
     )
-    require_dtype_of("query", query, key=key, value=value)
+    require_dtype_of("query", query, value=value)
     rule = "attn_mask must be given beside is_causal=True"
     refuse("PyTorch's MultiheadAttention", rule, is_causal and attn_mask is None, None)
     query, key, value = (split_heads(x, num_heads) for x in (query, key, value))

@@ -56,7 +56,7 @@ def eager_attention_forward(
     xp = array_namespace(
         query=query, key=key, value=value, **given(attention_mask=attention_mask, s_aux=s_aux)
     )
-    require_dtype_of("query", query, key=key, value=value)
+    require_dtype_of("query", query, value=value)
     refuse_dropout("dropout", dropout)
     bias = as_float(xp, attention_mask, query)
     stages = attend(query, key, value, bias=bias, scale=scaling, softcap=softcap, sink=s_aux)
