@@ -1,5 +1,7 @@
 """The layers of `attention_ref.torch`, beside PyTorch's own and beside the functions."""
 
+import importlib
+import sys
 from functools import partial
 
 import numpy as np
@@ -427,6 +429,44 @@ def test_sizes_that_are_not_given():
 )
 def test_biases_are_had_for_the_asking_alone(layer):
     assert not [name for name in layer.state_dict() if name.rpartition(".")[2].startswith("b_")]
+
+
+def test_a_block_with_biases_has_them_everywhere():
+    block = SELF["block"]()
+    assert {name: tuple(weight.shape) for name, weight in block.state_dict().items()} == {
+        **{f"attention.{name}": (12, 12) for name in ("w_q", "w_o")},
+        **{f"attention.{name}": (12, 6) for name in ("w_k", "w_v")},
+        **{f"attention.{name}": (12,) for name in ("b_q", "b_o")},
+        **{f"attention.{name}": (6,) for name in ("b_k", "b_v")},
+        **{f"attention_norm.{name}": (12,) for name in ("gain", "shift")},
+        **{f"feed_forward_norm.{name}": (12,) for name in ("gain", "shift")},
+        "feed_forward.w_in": (12, 17),
+        "feed_forward.b_in": (17,),
+        "feed_forward.w_out": (17, 12),
+        "feed_forward.b_out": (12,),
+    }
+
+
+def test_the_blocks_of_a_model_have_the_width_that_is_given():
+    model = TinyTransformer(VOCABULARY, D_MODEL, heads=3, layers=2, d_ff=17)
+    widths = [block.feed_forward["w_in"].shape for block in model.blocks]
+    assert widths == [(D_MODEL, 17), (D_MODEL, 17)]
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("torch", "attention_ref.torch needs PyTorch, which is not installed: "),
+        ("jaxtyping", "import of jaxtyping halted; None in sys.modules"),
+    ],
+)
+def test_the_layers_say_what_is_missing(monkeypatch, missing, message):
+    for name in [one for one in sys.modules if one.startswith("attention_ref.torch")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ModuleNotFoundError, match=message) as raised:
+        importlib.import_module("attention_ref.torch")
+    assert raised.value.name == missing
 
 
 # What a person gets wrong
