@@ -382,6 +382,19 @@ def test_lengths_and_the_log_sum_exp_of_jax(library):
     np.testing.assert_allclose(library.numpy(output).swapaxes(1, 2), by_hand(*arrays, added))
 
 
+def test_a_query_beyond_its_length_has_seen_nothing_in_jax(library):
+    _, residual = interop.jax.dot_product_attention(
+        *(library.array(x.swapaxes(1, 2)) for x in draw_inputs()),
+        query_seq_lengths=library.array(np.array([2, Q_LEN])),
+        return_residual=True,
+    )
+    residual = library.numpy(residual)
+    nothing = -0.7 * float(np.finfo(np.float32).max)
+    np.testing.assert_allclose(residual[0, 2:], nothing, rtol=1e-6)
+    assert (np.abs(residual[0, :2]) < 100).all()
+    assert (np.abs(residual[1]) < 100).all()
+
+
 @pytest.mark.parametrize(
     ("dtype", "term", "operand", "expected"),
     [
@@ -567,6 +580,14 @@ def test_onnx_hides_what_a_mask_falls_short_of(library, operand):
     added = np.full((*operand.shape[:-1], KV_LEN), NEGATIVE)
     added[..., : operand.shape[-1]] = np.where(operand, NEGATIVE, 0.0) if boolean else given
     found = call(library, "onnx", arrays, attn_mask=given)
+    np.testing.assert_allclose(found, by_hand(*arrays, added), rtol=1e-12)
+
+
+def test_a_mask_falls_short_of_the_keys_beside_more_queries_too(library):
+    arrays = draw(1, BATCH, HEADS, 9, D), *draw_inputs()[1:]
+    mask = draw(4, 9, 5)
+    added = np.concatenate([mask, np.full((9, 2), NEGATIVE)], axis=1)
+    found = call(library, "onnx", arrays, attn_mask=mask)
     np.testing.assert_allclose(found, by_hand(*arrays, added), rtol=1e-12)
 
 
