@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from attention_ref import softmax, tiny_transformer
+from attention_ref import causal_mask, layer_norm, softmax, tiny_transformer
 from attention_ref.torch import TinyTransformer
 
 VOCABULARY, LENGTH = 13, 7
@@ -22,6 +22,15 @@ def test_the_weights_run_in_numpy():
     for here, there in zip(ours.weights, theirs.weights, strict=True):
         assert there.shape == (5, 3, LENGTH, LENGTH)
         np.testing.assert_allclose(here.detach(), there, rtol=1e-11, atol=1e-12)
+
+
+def test_the_blocks_one_after_the_other_are_the_model():
+    model, ids = built(), torch.randint(VOCABULARY, (5, LENGTH))
+    x = model.embedding[ids]
+    for block in model.blocks:
+        x = block(x, mask=causal_mask(LENGTH, like=x))
+    logits = layer_norm(x, model.final_norm["gain"]) @ model.unembedding
+    torch.testing.assert_close(logits, model(ids), rtol=1e-11, atol=1e-12)
 
 
 def test_generating_with_a_cache_is_generating_without():
