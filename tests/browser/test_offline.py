@@ -97,9 +97,15 @@ def deployed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Deploye
     one.server.server_close()
 
 
+# Pages wait for ten seconds before anything is fetched for later. One test does, too.
+AT_ONCE = """const wait = window.setTimeout;
+  window.setTimeout = (act, delay, ...rest) => wait(act, delay === 10_000 ? 0 : delay, ...rest);"""
+
+
 @pytest.fixture
 def reader(browser: Browser, deployed: Deployed) -> Iterator[Watched]:
     with watch(browser, deployed.home, service_workers="allow") as reader:
+        reader.context.add_init_script(AT_ONCE)
         yield reader
     assert reader.elsewhere == []
 
@@ -177,6 +183,17 @@ def test_after_one_visit_the_whole_site_is_there_and_runs_offline(
     page.keyboard.type("sliding window")
     page.wait_for_selector(".md-search-result__item")
     assert reader.errors == []
+
+
+def test_nothing_is_fetched_for_later_while_a_page_is_new(
+    browser: Browser, deployed: Deployed
+) -> None:
+    with watch(browser, deployed.home, service_workers="allow") as reader:
+        page = opened(reader)
+        page.wait_for_timeout(5_000)
+        assert not any("service-worker" in path for path in deployed.host.asked)
+        assert page.evaluate("async () => (await caches.keys()).length") == 0
+        await_line(page, KEPT)
 
 
 def test_the_runtime_comes_last(reader: Watched, deployed: Deployed) -> None:

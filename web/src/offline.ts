@@ -4,6 +4,8 @@ import { SITE } from "./plan";
 
 const WORKER = new URL("service-worker.js", SITE);
 const CHOICE = "offline"; // in localStorage: "yes" or "no", once the reader has said so
+/** Milliseconds from the load of the first page: it comes before what is fetched for later. */
+const REST = 10_000;
 
 let registration: ServiceWorkerRegistration | undefined;
 /** The worker that waits, if the version in use is its own. */
@@ -12,7 +14,7 @@ let inUse: MessageEventSource | null = null;
 let share = 0;
 let started: Promise<void> | undefined;
 
-/** Call this for every page that is shown. Nothing is fetched before the first one has loaded. */
+/** Call this for every page that is shown. Nothing is fetched while the first one is new. */
 export async function keepOffline(): Promise<void> {
   // A built page names the worker of its site. Under `make serve`, which has none, pages do not.
   if (!document.querySelector('meta[name="service-worker"]')) return;
@@ -37,13 +39,15 @@ navigator.serviceWorker?.addEventListener("message", hear);
 
 async function listen(): Promise<void> {
   navigator.serviceWorker.addEventListener("controllerchange", () => wanted() && void keep());
+  if (choice() === "no") return;
+  if (document.readyState !== "complete") {
+    await new Promise((loaded) => addEventListener("load", loaded, { once: true }));
+  }
+  await new Promise((rested) => setTimeout(rested, REST));
   if (choice() !== "no") await start();
 }
 
 async function start(): Promise<void> {
-  if (document.readyState !== "complete") {
-    await new Promise((loaded) => addEventListener("load", loaded, { once: true }));
-  }
   try {
     registration ??= await navigator.serviceWorker.register(WORKER);
   } catch {
