@@ -26,6 +26,24 @@ def test_an_edit_runs_survives_a_reload_and_can_be_taken_back(visit: Visit) -> N
     assert texts(page) == before
 
 
+def test_a_listing_is_as_high_as_what_it_shows_now(visit: Visit) -> None:
+    page = visit("learn/softmax/")
+    heights = """() => ["python", "text"].map(kind => document.querySelector(
+      `article .language-${kind}.highlight pre > code`).getBoundingClientRect().height)"""
+    page.set_viewport_size({"width": 1280, "height": 4000})  # all of it is in sight
+    code, output = page.evaluate(heights)
+    edit(page, 0, "print('one line')")
+    run(page, 0)
+    page.reload()  # where an edited listing shows its edit without an editor
+    page.wait_for_selector("[data-edited]")
+    run(page, 0)
+    line = page.evaluate(
+        "parseFloat(getComputedStyle(document.querySelector('article pre > code')).lineHeight)"
+    )
+    assert page.evaluate(heights)[0] < code - 3 * line
+    assert page.evaluate(heights)[1] < output - line
+
+
 def test_a_block_sees_the_edits_of_those_that_it_continues(visit: Visit) -> None:
     page = visit("learn/softmax/")
     edit(page, 2, "import numpy as np\nnaive_softmax = abs\nscores = np.array([1.0, 5.0])")

@@ -1,7 +1,7 @@
 // One runnable block: its code as it now is, its editor, its buttons and its result.
 import { Bar } from "./bar";
 import type { Editor } from "./editor";
-import { codeOf, type Found } from "./plan";
+import { codeOf, type Found, replaceText } from "./plan";
 import { Attempt } from "./practice";
 import type { Outcome, Progress } from "./protocol";
 import { Result } from "./result";
@@ -163,7 +163,7 @@ export class RunnableBlock {
     const code = codeOf(this.found.pre);
     if (this.edited) {
       this.coloured ??= [...code.childNodes];
-      code.textContent = `${this.text}\n`;
+      replaceText(code, `${this.text}\n`);
     } else if (this.coloured) {
       code.replaceChildren(...this.coloured);
     }

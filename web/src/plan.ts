@@ -76,6 +76,12 @@ export function codeOf(pre: HTMLElement): HTMLElement {
   return pre.querySelector("code") ?? pre;
 }
 
+/** Show another text in a listing: it is as high as that, and no more as its page had it. */
+export function replaceText(code: HTMLElement, text: string): void {
+  code.textContent = text;
+  code.removeAttribute("style");
+}
+
 /** `text` without what renderers drop: empty lines around it, and spaces at the ends of lines. */
 export function visible(text: string | null): string {
   const lines = (text ?? "").split("\n").map((line) => line.trimEnd());

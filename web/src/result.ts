@@ -1,5 +1,5 @@
 // What a run brought, in the place of what the page shows.
-import { codeOf, type Found, visible } from "./plan";
+import { codeOf, type Found, replaceText, visible } from "./plan";
 import type { Outcome } from "./protocol";
 
 /** Shows the output and the figures of one block, and takes them back. */
@@ -68,7 +68,7 @@ export class Result {
       shown = this.made ?? this.make();
     }
     // As text: whatever a program prints, the page shows it and does nothing else with it.
-    codeOf(shown).textContent = text === "" ? "\n" : `${text}\n`;
+    replaceText(codeOf(shown), text === "" ? "\n" : `${text}\n`);
     frame(shown).dataset.live = live;
   }
 
