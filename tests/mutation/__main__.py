@@ -3,7 +3,8 @@
 `make mutate`, or `make mutate MODULE=_softmax`. What a fault came to is kept in .cache/mutation, so
 that a run that was stopped goes on where it was, and one after a change judges again what the
 change may have changed: the faults of a changed module, those noticed by a page or a file of tests
-that has changed, and after any change to these those that nobody noticed.
+that has changed, and after any change to these those that nobody noticed. Who noticed a fault
+before is asked first.
 """
 
 from __future__ import annotations
@@ -18,20 +19,31 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mutation.by_pages import PRELOADED
 from mutation.lists import EQUIVALENT, PACKAGE, ROOT, Listed, equivalent, named
 from mutation.mutants import Mutant, Mutants
-from mutation.pages_jury import Exhibit, exhibits, measured
+from mutation.pages_jury import Exhibit, exhibits, measured, showing
 from mutation.pages_jury import judged as judged_by_pages
 from mutation.plant import module_name
-from mutation.tests_jury import CONFTEST, FILES, Evidence, digest, evidence, own_files, source_of
+from mutation.tests_jury import (
+    CONFTEST,
+    FILES,
+    Evidence,
+    digest,
+    evidence,
+    jury,
+    own_files,
+    source_of,
+)
 from mutation.tests_jury import judged as judged_by_tests
 
 CACHE = ROOT / ".cache" / "mutation"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 # Nothing can be planted in a process that a test starts, which is how these are run.
 STARTED = ("__main__",)
+Answers = Iterator[tuple[Mutant, str | None]]
 
 
 def main() -> int:
@@ -128,31 +140,49 @@ class Run:
         path = CACHE / "results" / f"{name}.json"
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         kept: dict[str, str | None] = {}
+        former: dict[str, str] = {}
         for _, mutant in faults:
             identity = _identity(mutant)
             witness, before = record.get(identity, (None, None))
             if before == self._holds(mutant, witness):
                 kept[identity] = witness
+            elif witness is not None:
+                former[identity] = witness
         waiting = [case for case in faults if _identity(case[1]) not in kept]
-        for mutant, witness in self._ask(waiting):
+        for mutant, witness in self._ask(waiting, former):
             kept[_identity(mutant)] = witness
             record[_identity(mutant)] = witness, self._holds(mutant, witness)
             _write(path, record)
         return kept
 
-    def _ask(self, faults: list[tuple[Mutants, Mutant]]) -> Iterator[tuple[Mutant, str | None]]:
+    def _ask(self, faults: list[tuple[Mutants, Mutant]], former: dict[str, str]) -> Answers:
         if not faults:
             return
         left = {id(mutant): (mutants, mutant) for mutants, mutant in faults}
-        own = {path for mutants, _ in left.values() for path in own_files(mutants.module)}
-        # Its own tests are the quickest, and notice most.
-        for judges in (sorted(own), None, [path for path in FILES if path not in own]):
+        own = sorted({path for mutants, _ in left.values() for path in own_files(mutants.module)})
+        others = [path for path in FILES if path not in own]
+        before = {name.partition("::")[0] for name in former.values()}
+        known = [path for path in FILES if f"tests/{path.name}" in before]
+
+        def as_before(mutant: Mutant, jurors: list[Any]) -> list[Any]:
+            return [one for one in jurors if one.name == former.get(_identity(mutant))]
+
+        def tests(files: list[Path], choose: Any = jury) -> Answers:
             waiting = list(left.values())
-            if judges is None:
-                answers = judged_by_pages(waiting, self._exhibits(), self._workers)
-            else:
-                answers = judged_by_tests(waiting, self._evidence(judges), self._workers)
-            for mutant, witness in answers:
+            return judged_by_tests(waiting, self._evidence(files), self._workers, choose)
+
+        def pages(choose: Any = showing) -> Answers:
+            return judged_by_pages(list(left.values()), self._exhibits(), self._workers, choose)
+
+        # Its own tests are the quickest, and notice most.
+        for ask in (
+            lambda: tests(known, as_before),
+            lambda: pages(as_before),
+            lambda: tests(own),
+            pages,
+            lambda: tests(others),
+        ):
+            for mutant, witness in ask():
                 if witness is not None:
                     del left[id(mutant)]
                     yield mutant, witness

@@ -195,17 +195,28 @@ class Trace:
         return line(frame, event, argument)
 
 
+def showing(mutant: Mutant, shown: list[Exhibit]) -> list[Exhibit]:
+    """Return the exhibits that run the fault, or use its module if it runs when importing."""
+    if not mutant.lines:
+        return [one for one in shown if any(module == mutant.module for module, _ in one.lines)]
+    lines = {(mutant.module, line) for line in mutant.lines}
+    return [one for one in shown if one.lines & lines]
+
+
 def judged(
-    cases: list[tuple[Mutants, Mutant]], shown: list[Exhibit], workers: int
+    cases: list[tuple[Mutants, Mutant]],
+    shown: list[Exhibit],
+    workers: int,
+    choose: Callable[[Mutant, list[Exhibit]], list[Exhibit]] = showing,
 ) -> Iterator[tuple[Mutant, str | None]]:
-    """Yield each fault with the exhibit that notices it, or None."""
+    """Yield each fault with the exhibit that notices it, of those `choose` gives it, or None."""
     seconds = {exhibit.name: exhibit.seconds for exhibit in shown}
     costs = {
         exhibit.name: exhibit.seconds + sum(seconds.get(name, 0) for name in exhibit.after)
         for exhibit in shown
     }
     asked = [
-        (mutants, mutant, sorted(_jury(mutant, shown), key=lambda one: costs[one.name]))
+        (mutants, mutant, sorted(choose(mutant, shown), key=lambda one: costs[one.name]))
         for mutants, mutant in cases
     ]
     early = imported()
@@ -269,11 +280,3 @@ def imported() -> set[Line]:
         return True
 
     return {(module or "", line) for line, module in in_one_process(serve)}
-
-
-def _jury(mutant: Mutant, shown: list[Exhibit]) -> list[Exhibit]:
-    """Return the exhibits that run the fault, or use its module if it runs when importing."""
-    if not mutant.lines:
-        return [one for one in shown if any(module == mutant.module for module, _ in one.lines)]
-    lines = {(mutant.module, line) for line in mutant.lines}
-    return [one for one in shown if one.lines & lines]

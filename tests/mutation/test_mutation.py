@@ -14,6 +14,7 @@ import mutation.__main__ as whole
 from mutation.by_pages import MODULES
 from mutation.lists import Listed, equivalent, named
 from mutation.mutants import Mutants, canonical
+from mutation.pages_jury import Exhibit
 from mutation.plant import forked, in_one_process, plant, reached, swap
 from mutation.tests_jury import FILES, Evidence, _can_be_imported, jury, own_files, source_of
 
@@ -436,9 +437,10 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(whole, "source_of", lambda name: tmp_path / f"{name}.py")
     (tmp_path / "grow.py").write_text(SOURCE)
     (tmp_path / "test_grow.py").write_text("one")
-    asked = []
+    asked, before = [], set()
 
-    def ask(run, faults):
+    def ask(run, faults, former):
+        before.update(former.values())
         for _, mutant in faults:
             asked.append(mutant.after)
             yield mutant, None if mutant.after == "x += 2" else "test_grow.py::test"
@@ -455,9 +457,34 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     every = again()
     assert len(every) == 19
     assert again() == []
+    assert not before
     (tmp_path / "test_grow.py").write_text("two")
     assert again() == [one for one in every if one != "x += 2"]
     monkeypatch.setattr(whole, "FILES", [tmp_path / "test_grow.py"])
     assert again() == ["x += 2"]
     (tmp_path / "grow.py").write_text(SOURCE + "\n")
     assert again() == every
+    assert before == {"test_grow.py::test"}
+
+
+def test_who_noticed_a_fault_before_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = FILES[0]
+    name = f"tests/{path.name}::test"
+    mutants = Mutants("_softmax", source_of("_softmax"))
+    first, second, *_ = mutants
+    former = {whole._identity(first): name, whole._identity(second): "docs/page.md:3"}
+    rounds = []
+
+    def ask(cases, jurors, workers, choose):
+        """Have each fault noticed by whoever is asked about it."""
+        rounds.append([(mutant, one.name) for _, mutant in cases for one in choose(mutant, jurors)])
+        return iter(rounds[-1])
+
+    monkeypatch.setattr(whole, "judged_by_tests", ask)
+    monkeypatch.setattr(whole, "judged_by_pages", ask)
+    tests, page = [Evidence(name, 0.1, set())], Exhibit("docs/page.md:3", passes=bool)
+    monkeypatch.setattr(whole.Run, "_evidence", lambda run, files: tests if path in files else [])
+    monkeypatch.setattr(whole.Run, "_exhibits", lambda run: [page])
+    answers = whole.Run(1)._ask([(mutants, first), (mutants, second)], former)
+    assert list(answers) == [(first, name), (second, page.name)]
+    assert rounds == [[(first, name)], [(second, page.name)]]

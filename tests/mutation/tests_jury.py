@@ -214,15 +214,18 @@ Case = tuple[Mutants, Mutant, list[Evidence]]
 
 
 def judged(
-    faults: list[tuple[Mutants, Mutant]], tests: list[Evidence], workers: int
+    faults: list[tuple[Mutants, Mutant]],
+    tests: list[Evidence],
+    workers: int,
+    choose: Callable[[Mutant, list[Evidence]], list[Evidence]] = jury,
 ) -> Iterator[tuple[Mutant, str | None]]:
-    """Yield each fault with the test that notices it, or None.
+    """Yield each fault with the test that notices it, of those that `choose` gives it, or None.
 
     The functions of the imported package are given the fault. Where that is too late, as it runs
     when the package is imported or the tests are collected, the package is imported with it, which
     takes longer.
     """
-    cases = [(mutants, mutant, jury(mutant, tests)) for mutants, mutant in faults]
+    cases = [(mutants, mutant, choose(mutant, tests)) for mutants, mutant in faults]
     yield from ((mutant, None) for _, mutant, its in cases if not its)
     left = {index: case for index, case in enumerate(cases) if case[2]}
     if not left:
