@@ -1,6 +1,5 @@
-"""A page waits for one request, its stylesheet, and listings say how high they are."""
+"""A page waits for one request, its stylesheet."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -52,15 +51,3 @@ def test_styles_are_joined_in_their_order_and_three_rules_are_changed() -> None:
 def test_a_theme_without_one_of_these_rules_stops_the_build(rule: str) -> None:
     with pytest.raises(PluginError, match="the theme's styles must have a rule like this"):
         joined([RULES.replace(rule, "a{")])
-
-
-def test_each_listing_says_how_many_lines_it_has(site: Path) -> None:
-    counted = 0
-    for path in site.rglob("*.html"):
-        page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-        for code in page.select("article pre > code"):
-            lines = code.get_text().removesuffix("\n").count("\n") + 1
-            assert re.fullmatch(r"--lines: (\d+)", str(code["style"])) is not None, path
-            assert code["style"] == f"--lines: {lines}", path
-            counted += 1
-    assert counted > 500
