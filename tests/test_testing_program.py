@@ -98,6 +98,14 @@ def test_no_line_is_wider_than_75_columns():
     assert "right = reference(query, key, value, attn_mask=attn_mask,\n    scale=0.333333" in text
 
 
+def test_a_long_name_stays_whole(monkeypatch):
+    name = "attend_" * 15
+    monkeypatch.setattr(attend, "__qualname__", name)
+    text = written("torch")
+    assert f"\nanswer = {name}(query,\n    key, value)\n" in text
+    compile(text, "", "exec")
+
+
 @pytest.mark.parametrize(
     ("convention", "terms"),
     [

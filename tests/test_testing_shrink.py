@@ -165,6 +165,17 @@ def test_what_fails_in_another_way_is_not_smaller():
     assert best.case.heads == best.case.q_len == best.case.d_k == 1
 
 
+def test_what_fails_in_another_way_in_the_same_words_is_not_smaller():
+    kinds = iter(["shape", "raises", "values"])
+
+    def ask(function, case):
+        return Outcome(case, next(kinds, "holds"), "the words")
+
+    judge = SimpleNamespace(ask=ask, convention=CONVENTIONS["attention_ref"])
+    best = smallest(judge, None, Outcome(replace(ONE, batch=9), "values", "the words"), None)
+    assert best.case.batch == 3
+
+
 @pytest.mark.parametrize("message", ["always the same", "only for the whole batch"])
 def test_what_raises_otherwise_is_not_smaller(message):
     def wrong(query, key, value):

@@ -76,7 +76,12 @@ def _gradients(library: str, name: str, arguments: list[str]) -> list[str]:
 
 
 def _wrapped(line: str) -> str:
-    return line if line.startswith("def ") else textwrap.fill(line, 75, subsequent_indent="    ")
+    if line.startswith("def "):
+        return line
+    # Within the brackets that follow it, and neither before nor in the name of the function.
+    whole = line.replace(" = ", "\xa0=\xa0")
+    text = textwrap.fill(whole, 75, subsequent_indent="    ", break_long_words=False)
+    return text.replace("\xa0", " ")
 
 
 def _origin(function: Callable[..., Any]) -> tuple[str, str]:

@@ -25,7 +25,9 @@ def smallest(
     candidates = smaller(outcome.case, judge.convention.one_width)
     while (case := next(candidates, None)) and calls < CALLS and time.monotonic() < end:
         tried, calls = judge.ask(function, case), calls + 1
-        alike = tried.kind == outcome.kind != "raises" or tried.detail == outcome.detail
+        alike = tried.kind == outcome.kind and (
+            tried.kind != "raises" or tried.detail == outcome.detail
+        )
         if alike and (fault is None or judge.predicts(fault, tried)):
             outcome = tried
             candidates = smaller(case, judge.convention.one_width)
