@@ -28,6 +28,10 @@ def address(source: Path) -> str:
 
 
 SOURCES = [path for path in sorted(DOCS.rglob("*.md")) if parse_file(path, ROOT).blocks]
+# As browsers do that are told to keep nothing.
+WITHOUT_STORAGE = """Object.defineProperty(window, "localStorage", {
+    get() { throw new DOMException("denied", "SecurityError"); },
+});"""
 FENCES = "article pre:not(:is(.doc-object, .doc-contents) pre)"
 
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from browser.conftest import Watched, watch
-from browser.reader import follow, published_here
+from browser.reader import WITHOUT_STORAGE, follow, published_here
 
 PAPER = {"light": "rgb(253, 252, 250)", "dark": "rgb(20, 25, 26)"}
 SCRIPTS = ("**/assets/javascripts/*.js", "**/assets/web/*.js")
@@ -93,11 +93,7 @@ def test_the_system_may_change_its_mind(watched: Watched, home: str) -> None:
 
 
 def test_without_storage_the_choice_lasts_as_long_as_the_page(watched: Watched, home: str) -> None:
-    watched.context.add_init_script(
-        """Object.defineProperty(window, "localStorage", {
-             get() { throw new DOMException("denied", "SecurityError"); },
-           });"""
-    )
+    watched.context.add_init_script(WITHOUT_STORAGE)
     page = watched.context.new_page()
     page.goto(f"{home}contribute/style/")
     assert shown_with_bar(page) == "light"

@@ -11,6 +11,7 @@ from attention_ref.exercises import EXERCISES, Exercise
 from browser.conftest import Watched, watch
 from browser.reader import (
     DOCS,
+    WITHOUT_STORAGE,
     Visit,
     await_end,
     bar,
@@ -303,11 +304,7 @@ def test_rubbish_in_the_storage_is_no_progress(rubbish: str, visit: Visit) -> No
 
 
 def test_without_storage_progress_lasts_as_long_as_the_visit(watched: Watched, home: str) -> None:
-    watched.context.add_init_script(
-        """Object.defineProperty(window, "localStorage", {
-             get() { throw new DOMException("denied", "SecurityError"); },
-           });"""
-    )
+    watched.context.add_init_script(WITHOUT_STORAGE)
     page = watched.context.new_page()
     page.goto(f"{home}learn/softmax/")
     page.wait_for_selector(".practice-tally button")
