@@ -1,8 +1,10 @@
 """How an answer is judged and explained: with exercises of one line."""
 
+import dataclasses
 import itertools
 import re
 import sys
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -223,6 +225,28 @@ def test_as_much_may_be_printed_as_is_said():
     assert exercise(lambda x: ONE, [(0,)]).judge(prints)
     said = exercise(lambda x: ONE, [(1,)]).judge(prints).diagnosis
     assert said == "not yet. It raises RuntimeError in line 3: more than 10000 characters printed"
+
+
+def test_three_draws_are_judged_and_again_the_same():
+    drawn = []
+
+    def inputs(rng):
+        drawn.append(rng.random())
+        yield (ONE,)
+
+    one = dataclasses.replace(exercise(lambda x: x, []), inputs=inputs)
+    assert one.judge(lambda x: x)
+    assert one.judge(lambda x: x)
+    assert len(set(drawn[:3])) == 3
+    assert drawn[3:] == drawn[:3]
+
+
+def test_an_answer_may_warn():
+    def warns(x):
+        warnings.warn("deprecated", stacklevel=1)
+        return ONE
+
+    assert exercise(lambda x: ONE, [(1,)]).judge(warns)
 
 
 def test_what_is_written_is_counted():

@@ -315,6 +315,14 @@ def test_the_answer_is_computed_in_float64():
     assert its.reference(problem).dtype == np.float64
 
 
+def test_the_answer_is_no_affair_of_the_readers_errstate():
+    """Weights far below the largest underflow, which is no fault of theirs."""
+    its, problem = asked("attention_ref", BY_NAME["large scores"])
+    expected = its.reference(problem)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(its.reference(problem), expected)
+
+
 def test_a_score_mod_caps_and_then_adds():
     added = np.arange(24.0).reshape(1, 2, 3, 4)
     assert ScoreMod(added, None)(1.0, 0, 1, 2, 3) == 24

@@ -60,7 +60,7 @@ def check(
         softmax: passes.
     """
     if name not in EXERCISES:
-        near = difflib.get_close_matches(str(name), EXERCISES, n=1) or sorted(EXERCISES)
+        near = difflib.get_close_matches(str(name), EXERCISES) or sorted(EXERCISES)
         raise ValueError(f"name must be an exercise, such as {near[0]!r}, got {name!r}")
     if not callable(function):
         came = type(function).__name__

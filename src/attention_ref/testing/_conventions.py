@@ -136,7 +136,7 @@ def _torch_mha(p: Problem) -> Terms:
         padding = ~p.mask[:, 0, 0]
         mask = p.placed() if p.causal or p.window is not None else None
     hidden = _as_bias(p, mask) if p.bias is not None else (None if mask is None else ~mask)
-    if hidden is not None and hidden.ndim > 2:
+    if hidden is not None and hidden.ndim == 4:
         hidden = np.broadcast_to(hidden, p.shape).reshape(batch * heads, q_len, kv_len)
     return _given(key_padding_mask=padding, attn_mask=hidden) | {"num_heads": heads}
 
