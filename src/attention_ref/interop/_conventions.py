@@ -45,14 +45,11 @@ def conventions() -> list[Answer]:
     """Ask every library that is installed every question of convention, and list the answers.
 
     Each question is a call so small that its answer can be worked out by hand: two keys of weights
-    1/4 and 3/4, one of them hidden. Nothing is imported before this is called.
+    1/4 and 3/4, one of them hidden. Nothing is imported before this is called. A call that a
+    library refuses is an answer, the error's name, and so is an import that fails.
 
     Returns:
         One row a question and library, question after question, `attention_ref` first.
-
-    Raises:
-        ImportError: If a library is installed and does not import. A call that a library refuses
-            is an answer: the error's name.
 
     Complexity: Seconds, most of them for importing the libraries.
 
