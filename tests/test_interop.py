@@ -869,10 +869,14 @@ def hiding(*arrays, allowed):
     return by_hand(*arrays, np.where(allowed, 0.0, NEGATIVE))
 
 
-def hiding_before_the_cap(*arrays, allowed, softcap):
+def capping(*arrays, allowed=True, softcap):
+    return by_hand(*arrays, np.where(allowed, 0.0, NEGATIVE), softcap=softcap)
+
+
+def hiding_before_the_cap(query, key, value, allowed=True, softcap=None):
     """Cap what hides too, so that it hides nothing: e^2 to one, in favour of the seen key."""
-    assert softcap == 2
-    return by_hand(*arrays, np.where(allowed, 0.0, -2.0))
+    key = np.where(np.reshape(allowed, (-1, 1)), key, NEGATIVE)
+    return by_hand(query, key, value, softcap=softcap)
 
 
 def in_half(query, key, value):
@@ -907,11 +911,7 @@ HABITS = [
     ("True in a boolean mask", lambda *x, mask: hiding(*x, allowed=mask), "may attend"),
     ("True in a boolean mask", lambda *x, mask: hiding(*x, allowed=~mask), "**hidden**"),
     ("True in a boolean mask", lambda *x, mask: by_hand(*x, mask), "**added as 1**"),
-    (
-        "True in a boolean mask",
-        deaf,
-        "another answer: 6.0000 in place of 6",
-    ),
+    ("True in a boolean mask", deaf, "another answer: 6.0000"),
     ("True in a boolean mask", by_hand, "takes none"),
     ("numbers as a mask", lambda *x, mask: by_hand(*x, mask), "added"),
     (
@@ -922,10 +922,11 @@ HABITS = [
     ("a boolean bias", lambda *x, bias: by_hand(*x, bias), "**added as 0 and 1**"),
     ("a boolean bias", lambda *x, bias: hiding(*x, allowed=bias), "a mask"),
     ("a boolean bias", by_hand, "takes none"),
+    ("where the soft cap acts", capping, "before the mask"),
     (
         "where the soft cap acts",
-        lambda *x, allowed, softcap: hiding(*x, allowed=allowed),
-        "before the mask",
+        lambda *x, allowed=True, softcap: hiding(*x, allowed=allowed),
+        "another answer: 6.0000",
     ),
     ("where the soft cap acts", hiding_before_the_cap, "after the mask"),
     ("where the soft cap acts", hiding, "takes none"),
@@ -997,7 +998,7 @@ HABITS = [
     ("the default scale", lambda q, k, v: by_hand(q / 4, k, v), "0.0625"),
     ("the default scale", deaf, "none: it must be given"),
     ("a sink", lambda *x, sink: by_hand(*x, sink=sink), "one more term of the denominator"),
-    ("a sink", deaf, "another answer: 6.0000 in place of 6"),
+    ("a sink", deaf, "another answer: 6.0000"),
     ("the output's dtype for float16", lambda *x: by_hand(*x).astype(np.float32), "float32"),
     ("the output's dtype for float16", in_half, "float16"),
     ("the output's dtype for float16", refusing, "NotImplementedError"),

@@ -1,6 +1,7 @@
 """What each library answers to a question of convention: found by asking it, not by reading."""
 
 import contextlib
+import functools
 import importlib.metadata
 import inspect
 import io
@@ -116,7 +117,7 @@ def _named(output: Any, names: dict[Any, str]) -> str:
     for expected, name in names.items():
         if abs(number - expected) < 1e-3:
             return name
-    return f"another answer: {number:.4f} in place of 6"
+    return f"another answer: {number:.4f}"
 
 
 def _true(attend: Attend) -> str:
@@ -162,8 +163,13 @@ def _nan_value(attend: Attend) -> str:
 
 
 def _order(attend: Attend) -> str:
-    output = attend(QUERY, KEY, VALUE, allowed=_ALLOWED, softcap=2.0)
-    return "before the mask" if _named(output, _NOTHING) in _NOTHING.values() else "after the mask"
+    capped = functools.partial(attend, QUERY, KEY, VALUE, softcap=2.0)
+    # The scores are 0 and log 3, and 2 tanh(log 3 / 2) is 1.
+    answer = _named(capped(), {8 * math.e / (1 + math.e): "capped"})
+    if answer != "capped":
+        return answer
+    hidden = _named(capped(allowed=_ALLOWED), _NOTHING) in _NOTHING.values()
+    return "before the mask" if hidden else "after the mask"
 
 
 def _seen(attend: Attend, q_len: int, kv_len: int, **terms: Any) -> Any:
