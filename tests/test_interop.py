@@ -994,8 +994,8 @@ HABITS = [
     ("key head of query head h", by_hand, "h // (heads // kv_heads)"),
     ("key head of query head h", shared_out, "h % kv_heads"),
     ("the default scale", by_hand, "1 / sqrt(d_k)"),
-    ("the default scale", lambda q, k, v: by_hand(4 * q, k, v), "1"),
-    ("the default scale", lambda q, k, v: by_hand(q / 4, k, v), "0.0625"),
+    ("the default scale", lambda q, k, v: by_hand(2 * q, k, v), "1"),
+    ("the default scale", lambda q, k, v: by_hand(q / 4, k, v), "another answer: 0.1250"),
     ("the default scale", deaf, "none: it must be given"),
     ("a sink", lambda *x, sink: by_hand(*x, sink=sink), "one more term of the denominator"),
     ("a sink", deaf, "another answer: 6.0000"),
@@ -1040,7 +1040,7 @@ def test_a_library_that_must_be_given_a_scale_is_given_the_usual_one():
     assert found == [(1.0, 1), (pytest.approx(8**-0.5), 8)]
 
 
-def test_what_a_library_says_beside_its_answer_is_not_heard(capfd):
+def test_what_a_library_says_beside_its_answer_is_not_heard(capfd, caplog):
     def attend(*arrays):
         warnings.warn("slow", UserWarning, stacklevel=1)
         print("slow", file=sys.stderr)
@@ -1050,6 +1050,7 @@ def test_what_a_library_says_beside_its_answer_is_not_heard(capfd):
     loud = _LIBRARIES[0]._replace(attend=attend)
     assert _ask("key head of query head h", loud).answer == "h // (heads // kv_heads)"
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []  # nor by what handles the messages of the program that asks
     assert logging.root.isEnabledFor(logging.CRITICAL)
 
 
@@ -1094,3 +1095,13 @@ def installed(library):
 def test_a_library_answers_what_the_page_shows(library):
     found = {question: _ask(question, library).answer for question in QUESTIONS}
     assert found == on_the_page(library.name)
+
+
+@pytest.mark.no_shape_checks
+@pytest.mark.parametrize("library", [*filter(installed, _LIBRARIES[:-1])], ids=lambda one: one.name)
+def test_what_a_library_says_when_it_refuses_is_not_heard(library, monkeypatch, capfd):
+    query, key = (np.ones((1, 1, 1, width), dtype=np.float32) for width in (2, 3))
+    monkeypatch.setitem(QUESTIONS, "widths that differ", lambda attend: attend(query, key, query))
+    answer = _ask("widths that differ", library).answer
+    assert answer.endswith(("Error", "Fail"))
+    assert capfd.readouterr() == ("", "")

@@ -111,11 +111,11 @@ _ADDED = 8 * 3 / (3 + math.e)  # e and 3 are the weights once 1 is added to the 
 
 
 def _named(output: Any, names: dict[Any, str]) -> str:
-    number = float(np.asarray(output, dtype=np.float64).ravel()[0])
+    number = float(np.asarray(output).ravel()[0])
     if math.isnan(number):
         return "NaN"
     for expected, name in names.items():
-        if abs(number - expected) < 1e-3:
+        if math.isclose(number, expected, abs_tol=1e-3):
             return name
     return f"another answer: {number:.4f}"
 
@@ -174,9 +174,9 @@ def _order(attend: Attend) -> str:
 
 def _seen(attend: Attend, q_len: int, kv_len: int, **terms: Any) -> Any:
     """Return which key each query gave weight to: the values are the rows of an identity."""
-    zeros = np.zeros((1, 1, kv_len, kv_len), dtype=np.float32)
-    value = np.eye(kv_len, dtype=np.float32)[None, None]
-    return np.asarray(attend(zeros[:, :, :q_len], zeros, value, **terms))[0, 0] > 0
+    query, key = (np.zeros((1, 1, length, 8), dtype=np.float32) for length in (q_len, kv_len))
+    value = np.eye(kv_len, 8, dtype=np.float32)[None, None]
+    return np.asarray(attend(query, key, value, **terms))[0, 0] > 0
 
 
 def _corner(attend: Attend) -> str:
@@ -190,46 +190,43 @@ def _window(attend: Attend) -> str:
 
 
 def _heads(attend: Attend) -> str:
-    query = np.ones((1, 4, 1, 1), dtype=np.float32)
-    key = np.zeros((1, 2, 1, 1), dtype=np.float32)
-    output = attend(query, key, key + np.array([[[[0.0]], [[8.0]]]], dtype=np.float32))
+    value = np.arange(2, dtype=np.float32).reshape(1, 2, 1, 1)
+    output = attend(np.repeat(QUERY, 4, axis=1), value, value)  # a head has one key: any will do
     first, second, *_ = (float(x) for x in np.asarray(output).ravel())
     return "h // (heads // kv_heads)" if first == second else "h % kv_heads"
 
 
 def _scale(attend: Attend) -> str:
-    query = np.ones((1, 1, 1, 16), dtype=np.float32)
-    key = np.concatenate([0 * query, query], axis=-2)
-    value = np.concatenate([0 * query, query], axis=-2)
-    weight = float(np.asarray(attend(query, key, value)).ravel()[0])
-    scale = math.log(weight / (1 - weight)) / 16
-    return {0.25: "1 / sqrt(d_k)", 1.0: "1"}.get(round(scale, 4), f"{scale:.4f}")
+    query = np.repeat(QUERY, 4, axis=-1)
+    key = np.concatenate([np.zeros_like(query), query], axis=-2)
+    weight = float(np.asarray(attend(query, key, key)).max())  # of the second key
+    return _named(math.log(weight / (1 - weight)) / 4, {0.5: "1 / sqrt(d_k)", 1: "1"})
 
 
 def _half(attend: Attend) -> str:
-    x = np.zeros((1, 1, 1, 8), dtype=np.float16)
+    x = np.repeat(QUERY, 8, axis=-1).astype(np.float16)
     return str(attend(x, x, x).dtype).rpartition(".")[-1]
 
 
 def _overflow(attend: Attend) -> str:
-    query = np.full((1, 1, 1, 8), 200, dtype=np.float16)
-    key = np.concatenate([query, query / np.float16(2)], axis=-2)
-    value = np.concatenate([0 * query + 1, 0 * query + 2], axis=-2).astype(np.float16)
-    # The first score is twice the second: its key has all the weight.
-    return _named(attend(query, key, value), {1: "right", 1.5: "**both infinite, and even**"})
+    query = QUERY.astype(np.float16) * 512
+    key = np.concatenate([query, query / 2], axis=-2)
+    # The first score is twice the second: its key, which is its value, has all the weight.
+    return _named(attend(query, key, key), {512: "right", 384: "**both infinite, and even**"})
 
 
 def _double(attend: Attend) -> str:
-    x = np.linspace(-1, 1, 24).reshape(1, 1, 3, 8)
+    x = np.sin(np.arange(24.0)).reshape(1, 1, 3, 8)
     output = attend(x, x, x)
     dtype = str(output.dtype).rpartition(".")[-1]
-    error = np.abs(np.asarray(output, dtype=np.float64) - scaled_dot_product_attention(x, x, x))
-    inside = "float64" if error.max() < 1e-12 else "float32"
+    expected = scaled_dot_product_attention(x, x, x)
+    exact = np.allclose(np.asarray(output), expected, rtol=0)
+    inside = "float64" if exact else "float32"
     return f"{dtype}, {inside} inside" if inside != dtype else dtype
 
 
 def _sink(attend: Attend) -> str:
-    output = attend(QUERY, KEY, VALUE, sink=np.zeros(1, dtype=np.float32))
+    output = attend(QUERY, KEY, VALUE, sink=KEY[0, 0, :1, 0])  # log 1, as the first score
     return _named(output, {8 * 3 / 5: "one more term of the denominator"})
 
 
@@ -269,10 +266,10 @@ def _attention_ref(
     softcap: float | None = None,
     sink: Any = None,
 ) -> Any:
-    q_len, kv_len = query.shape[-2], key.shape[-2]
+    lengths = query.shape[-2], key.shape[-2]
     mask = allowed if mask is None else mask
-    mask = causal_mask(q_len, kv_len) if causal else mask
-    mask = mask if window is None else sliding_window_mask(q_len, kv_len, left=window)
+    mask = causal_mask(*lengths) if causal else mask
+    mask = mask if window is None else sliding_window_mask(*lengths, left=window)
     key, value = (expand_kv_heads(x, query.shape[-3]) for x in (key, value))
     return scaled_dot_product_attention(
         query, key, value, mask=mask, bias=bias, softcap=softcap, sink=sink
@@ -289,7 +286,7 @@ def _torch(
         *map(torch.asarray, (query, key, value)),
         attn_mask=None if mask is None else torch.asarray(mask),
         is_causal=causal,
-        enable_gqa=query.shape[1] != key.shape[1],
+        enable_gqa=True,
     )
     return output.numpy()
 
@@ -304,7 +301,7 @@ def _flex(
     if allowed is not None:
         seen = torch.asarray(allowed)
         block_mask = flex.create_block_mask(
-            lambda b, h, q, k: seen[b, h, q, k], *seen.shape, device="cpu", BLOCK_SIZE=8
+            lambda b, h, q, k: seen[b, h, q, k], *seen.shape, device="cpu"
         )
     if softcap is not None:
 
@@ -315,7 +312,7 @@ def _flex(
         *map(torch.asarray, (query, key, value)),
         score_mod,
         block_mask,
-        enable_gqa=query.shape[1] != key.shape[1],
+        enable_gqa=True,
     )
     return output.numpy()
 
@@ -326,16 +323,15 @@ def _multi_head(query: Any, key: Any, value: Any, need_weights: bool, mask: Any)
     if query.shape[1] != key.shape[1]:
         raise _TakesNoneError
     eye = torch.eye(query.shape[-1], dtype=torch.asarray(query).dtype)
-    arrays = (torch.asarray(x)[:, 0].transpose(0, 1) for x in (query, key, value))
+    arrays = (torch.asarray(x)[:, 0].swapaxes(0, 1) for x in (query, key, value))
     output, _ = torch.nn.functional.multi_head_attention_forward(
         *arrays,
         *(query.shape[-1], query.shape[1], torch.cat([eye] * 3), None, None, None, False, 0.0),
         *(eye, None),
-        training=False,
         need_weights=need_weights,
         attn_mask=None if mask is None else torch.asarray(mask)[0, 0],
     )
-    return output.transpose(0, 1)[:, None].numpy()
+    return output.swapaxes(0, 1)[:, None].numpy()
 
 
 def _with_weights(
@@ -387,16 +383,14 @@ def _keras(
     causal: bool = False,
 ) -> Any:
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    jax: Any = import_module("jax")
     keras: Any = import_module("keras")
 
-    with jax.enable_x64(True):
-        output = keras.ops.dot_product_attention(
-            *(x.swapaxes(1, 2) for x in (query, key, value)),
-            bias=bias,
-            mask=allowed if mask is None else mask,
-            is_causal=causal,
-        )
+    output = keras.ops.dot_product_attention(
+        *(x.swapaxes(1, 2) for x in (query, key, value)),
+        bias=bias,
+        mask=allowed if mask is None else mask,
+        is_causal=causal,
+    )
     return np.asarray(output).swapaxes(1, 2)
 
 
@@ -455,7 +449,7 @@ def _onnx(run: Callable[[Any, dict[str, Any]], Any]) -> Attend:
             [helper.make_tensor_value_info("Y", kinds["Q"], None)],
         )
         opset = helper.make_opsetid("", 24 if window is None else 25)
-        return run(helper.make_model(graph, opset_imports=[opset], ir_version=10), inputs)
+        return run(helper.make_model_gen_version(graph, opset_imports=[opset]), inputs)
 
     return attend
 
@@ -497,22 +491,19 @@ def _transformers(
     if window is not None:
         positions = torch.arange(query.shape[-2])
         inside = masking.sliding_window_causal_mask_function(window)
-        allowed = inside(0, 0, positions[:, None], positions[None, :]).numpy()
+        allowed = inside(None, None, positions[:, None], positions[None, :]).numpy()
     if allowed is not None:
         smallest = np.finfo(query.dtype).min
         mask = np.where(allowed, np.zeros((), query.dtype), smallest)
     module = torch.nn.Module().eval()
     module.num_key_value_groups = query.shape[1] // key.shape[1]
-    arrays = [torch.asarray(x) for x in (query, key, value)]
-    mask = None if mask is None else torch.asarray(mask)
+    arrays = [None if x is None else torch.asarray(x) for x in (query, key, value, mask)]
     if sink is not None:
         module.sinks = torch.asarray(sink)
-        output, _ = gpt_oss.eager_attention_forward(module, *arrays, mask, scale)
+        output, _ = gpt_oss.eager_attention_forward(module, *arrays, scale)
     else:
-        output, _ = gemma.eager_attention_forward(
-            module, *arrays, mask, scaling=scale, softcap=softcap
-        )
-    return output.transpose(1, 2).numpy()
+        output, _ = gemma.eager_attention_forward(module, *arrays, scaling=scale, softcap=softcap)
+    return output.swapaxes(1, 2).numpy()
 
 
 class _Library(NamedTuple):
