@@ -1,3 +1,4 @@
+import functools
 import multiprocessing
 import warnings
 from datetime import timedelta
@@ -25,6 +26,13 @@ LENGTH = 11
 LENGTHS = {2: [4, 7], 4: [3, 0, 6, 2]}  # one process may hold nothing
 ATTENTIONS = {"ring": ring_attention, "all to all": all_to_all_attention}
 CLOSE = {"rtol": 1e-11, "atol": 1e-12}
+# The last is what PyTorch imports when it first computes a gradient, with all of SymPy.
+IMPORTED_ONCE = [
+    "attention_ref.torch",
+    "array_api_compat.torch",
+    "pytest",
+    "torch.fx.experimental.symbolic_shapes",
+]
 
 
 def draw(dtype, kv_len=LENGTH):
@@ -166,24 +174,24 @@ def work(rank, world, folder):
 
 
 def run_world(world, folder):
-    # The fork server imports PyTorch once for all processes; Windows has none.
+    # The fork server imports what all processes need; Windows has none.
     methods = torch.multiprocessing.get_all_start_methods()
     method = "forkserver" if "forkserver" in methods else "spawn"
     if method == "forkserver":
-        multiprocessing.set_forkserver_preload(["attention_ref.torch"])
+        multiprocessing.set_forkserver_preload(IMPORTED_ONCE)
     torch.multiprocessing.start_processes(work, (world, folder), world, start_method=method)
     return [torch.load(folder / str(rank)) for rank in range(world)]
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory):
-    """Return, for two and for four processes, what each of them left."""
-    return {world: run_world(world, tmp_path_factory.mktemp("ring")) for world in (2, 4)}
+def left_by(tmp_path_factory):
+    """Return what gives what each of so many processes left, run when first asked."""
+    return functools.cache(lambda world: run_world(world, tmp_path_factory.mktemp("ring")))
 
 
 @pytest.fixture(params=[2, 4])
-def found(worlds, request):
-    return worlds[request.param]
+def found(left_by, request):
+    return left_by(request.param)
 
 
 def joined(found, *label):
@@ -223,8 +231,8 @@ def test_the_error_is_at_most_twice_that_of_one_process(found, name):
         assert (ours - truth).abs().max() <= 2 * (theirs - truth).abs().max()
 
 
-def test_some_of_the_processes_may_share_a_sequence(worlds):
-    found = worlds[4]
+def test_some_of_the_processes_may_share_a_sequence(left_by):
+    found = left_by(4)
     for name in ATTENTIONS:
         got = joined(found, name, "causal", "group")
         for ours, exact in zip(got, expected_of("causal"), strict=True):
