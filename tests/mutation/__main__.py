@@ -41,8 +41,6 @@ from mutation.tests_jury import judged as judged_by_tests
 
 CACHE = ROOT / ".cache" / "mutation"
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
-# Nothing can be planted in a process that a test starts, which is how these are run.
-STARTED = ("__main__",)
 Answers = Iterator[tuple[Mutant, str | None]]
 
 
@@ -73,7 +71,7 @@ def main() -> int:
 def modules() -> list[str]:
     """Return the modules of the package that hold code, the shortest first."""
     paths = sorted(PACKAGE.rglob("*.py"), key=lambda path: path.stat().st_size)
-    return [module_name(path, PACKAGE) for path in paths if path.stem not in STARTED]
+    return [module_name(path, PACKAGE) for path in paths]
 
 
 class Run:

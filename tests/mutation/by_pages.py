@@ -28,8 +28,15 @@ MODULES = (
     "_softmax",
     "_viz",
 )
-# Imported before the forks, so that a fault costs neither their import nor their compilation.
-PRELOADED = ("array_api_compat.numpy", "array_api_compat.torch", "array_api_strict", "jaxtyping")
+# Imported before the forks, so that a fault costs neither their import nor their compilation. The
+# last is what PyTorch imports when it first computes a gradient.
+PRELOADED = (
+    "array_api_compat.numpy",
+    "array_api_compat.torch",
+    "array_api_strict",
+    "jaxtyping",
+    "torch.fx.experimental.symbolic_shapes",
+)
 WORKERS = 2
 
 

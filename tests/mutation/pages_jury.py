@@ -240,7 +240,7 @@ def judged(
         plant(mutants, mutant)
         limit(1)
         try:
-            importlib.import_module(PACKAGE.name)
+            importlib.import_module(f"{PACKAGE.name}.{mutant.module}".removesuffix(".__init__"))
         except Exception:
             return False
         return passes(jury, witness)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import functools
 import gc
@@ -24,6 +25,8 @@ from mutation.mutants import Mutant, Mutants
 
 T = TypeVar("T")
 _UNNOTICED, _NOTICED, _RAISED = 0, 1, 3
+# With what status a process ended: another call of `forked` may be the one that waits for it.
+_ended: dict[int, int] = {}
 
 
 class Witness:
@@ -53,25 +56,44 @@ def forked(
     """Ask `unnoticed` about each case in a process forked for it; yield who noticed, or None.
 
     A process that dies, or that its alarm ends, has noticed; one that raises is a fault of ours.
+    What it started and left, which may wait for ever, ends with it.
     """
     waiting = iter(cases)
     running: dict[int, tuple[T, Witness]] = {}
-    while True:
-        while len(running) < workers and (case := next(waiting, None)) is not None:
-            witness = Witness()
-            pid = os.fork()
-            if pid == 0:
-                _answer(case, unnoticed, witness)
-            running[pid] = case, witness
-        if not running:
-            return
-        pid, status = os.wait()
-        case, witness = running.pop(pid)
-        name = witness.read()
-        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _NOTICED
-        if code == _RAISED:
-            raise RuntimeError(f"a fault could not be judged: {name}")
-        yield case, name if code == _NOTICED else None
+    try:
+        while True:
+            while len(running) < workers and (case := next(waiting, None)) is not None:
+                witness = Witness()
+                pid = os.fork()
+                if pid == 0:
+                    _answer(case, unnoticed, witness)
+                running[pid] = case, witness
+            if not running:
+                return
+            while running.keys().isdisjoint(_ended):
+                pid, status = os.wait()
+                _end_group(pid)
+                _ended[pid] = status
+            pid = next(iter(running.keys() & _ended))
+            status = _ended.pop(pid)
+            case, witness = running.pop(pid)
+            name = witness.read()
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _NOTICED
+            if code == _RAISED:
+                raise RuntimeError(f"a fault could not be judged: {name}")
+            yield case, name if code == _NOTICED else None
+    finally:
+        for pid, (_, witness) in running.items():
+            if _ended.pop(pid, None) is None:
+                os.kill(pid, signal.SIGKILL)  # it may have no group yet
+                os.waitpid(pid, 0)
+                _end_group(pid)
+            witness.read()
+
+
+def _end_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended already
+        os.killpg(leader, signal.SIGKILL)
 
 
 def in_one_process(
@@ -105,6 +127,7 @@ def in_one_process(
 
 def _answer(case: T, unnoticed: Callable[[T, Witness], bool], witness: Witness) -> NoReturn:
     status = _NOTICED
+    os.setpgid(0, 0)  # with all that it will start
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     try:
@@ -116,13 +139,14 @@ def _answer(case: T, unnoticed: Callable[[T, Witness], bool], witness: Witness) 
         os._exit(status)
 
 
-def limit(seconds: float) -> None:
+def limit(seconds: float, waiting: float | None = None) -> None:
     """End this process unless it goes on to another limit within some five times `seconds`.
 
-    These are seconds of computing, for the machine may be busy; of waiting, ten times as many.
+    These are seconds of computing, for the machine may be busy; of waiting, twenty times as many,
+    or as many as `waiting` says.
     """
     signal.setitimer(signal.ITIMER_PROF, 5 + 5 * seconds)
-    signal.setitimer(signal.ITIMER_REAL, 100 + 100 * seconds)
+    signal.setitimer(signal.ITIMER_REAL, 100 + 100 * seconds if waiting is None else waiting)
 
 
 def plant(mutants: Mutants, mutant: Mutant) -> None:
@@ -165,6 +189,29 @@ def swap(mutants: Mutants, mutant: Mutant) -> None:
             function.__code__ = new
         if mutant.before.startswith("def ") and function.__qualname__ == mutant.function:
             _give_defaults(function, mutants.definition(mutant.function).args)
+
+
+def hand_over(mutants: Mutants) -> None:
+    """Let the processes that this one starts import the package with the fault that is planted.
+
+    They find it in a folder with links to the files of the package, but for the one with the fault.
+    """
+    package = mutants.path.parents[mutants.module.count(".")]
+    folder = Path(tempfile.mkdtemp())
+    for path in package.rglob("*"):
+        link = folder / path.relative_to(package.parent)
+        if path.is_file():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if path == mutants.path:
+                # Python knows by its age that what was compiled before is not this.
+                link.write_text(mutants.source(), encoding="utf-8")
+            else:
+                link.symlink_to(path)
+    sys.path.insert(0, str(folder))
+    known = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{folder}{os.pathsep}{known}" if known else str(folder)
+    # One that was started before would go on without the fault.
+    importlib.import_module("multiprocessing.forkserver")._forkserver.__init__()
 
 
 def _give_defaults(function: FunctionType, arguments: ast.arguments) -> None:

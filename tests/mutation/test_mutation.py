@@ -1,21 +1,25 @@
 """Whether faults in the package are noticed, and whether they are planted where it is said."""
 
 import importlib
+import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jaxtyping
 import pytest
 
 import mutation.__main__ as whole
+from mutation import pages_jury, tests_jury
 from mutation.by_pages import MODULES
 from mutation.lists import Listed, equivalent, named
 from mutation.mutants import Mutants, canonical
 from mutation.pages_jury import Exhibit
-from mutation.plant import forked, in_one_process, plant, reached, swap
+from mutation.plant import forked, hand_over, in_one_process, limit, plant, reached, swap
 from mutation.tests_jury import FILES, Evidence, _can_be_imported, jury, own_files, source_of
 
 ROOT = Path(__file__).parents[2]
@@ -377,6 +381,119 @@ def test_whoever_looks_when_the_process_ends_has_noticed() -> None:
         list(forked(["cannot be planted"], unnoticed, 2))
 
 
+HALVES = {
+    "__init__": "",
+    "deep.__init__": "",
+    "deep._half": (
+        "TWICE = 2 * [3]  # and no less\n\ndef half(x):\n    return x / 2\n\n"
+        "def leave():\n    raise SystemExit(int(half(6)))\n"
+    ),
+    "deep._other": "from halves.deep._half import leave\n",
+}
+
+
+@pytest.fixture
+def halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mutants:
+    """The faults of a module of a package that can be imported, here and by what is started."""
+    for name, text in HALVES.items():
+        path = tmp_path / "halves" / f"{name.replace('.', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return Mutants("deep._half", tmp_path / "halves/deep/_half.py")
+
+
+def exit_code(how: str) -> int | None:
+    """Return that of a process which calls `leave` of the package of HALVES."""
+    if how == "command":
+        command = [sys.executable, "-c", "from halves.deep._other import leave; leave()"]
+        return subprocess.run(command, check=False).returncode
+    multiprocessing.set_forkserver_preload(["halves.deep._half"])
+    leave = importlib.import_module("halves.deep._other").leave
+    process = multiprocessing.get_context(how).Process(target=leave)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+@FORKS
+@pytest.mark.parametrize("how", ["command", "forkserver", "spawn"])
+def test_a_fault_is_handed_over_to_the_processes_that_a_test_starts(
+    how: str, halves: Mutants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is compiled now is there when the faults are.
+    assert exit_code("command") == 3
+
+    def unnoticed(case, witness) -> bool:
+        module, after = case
+        monkeypatch.setattr(tests_jury, "STARTED", {module: "test_halves"})
+        hand_over(halves)
+        assert exit_code(how) == 3
+        next(one for one in halves if one.after == after).plant()
+        tests_jury._ready(halves, [])
+        code = exit_code(how)
+        witness.note(f"exit code {code}")
+        return code == 3
+
+    cases = [("deep._half", "return x * 2"), ("deep._half", "return x / 3"), ("_", "return x / 3")]
+    assert [by for _, by in forked(cases, unnoticed, 1)] == ["exit code 12", "exit code 2", None]
+
+
+@FORKS
+def test_pages_notice_what_cannot_be_imported(
+    halves: Mutants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages_jury, "PACKAGE", halves.path.parents[1])
+    monkeypatch.setattr(pages_jury, "imported", set)
+
+    def passes() -> bool:
+        return bool(importlib.import_module("halves.deep._half").TWICE)
+
+    shown = [Exhibit("a page", passes, lines={("deep._half", 1)})]
+    faults = [(halves, one) for one in halves if one.before == "TWICE = 2 * [3]"]
+    found = {one.after: by for one, by in pages_jury.judged(faults, shown, 1)}
+    assert found == {
+        "TWICE = 2 / [3]": "importing halves",
+        "TWICE = 3 * [3]": None,
+        "TWICE = 2 * [4]": None,
+    }
+
+
+@FORKS
+def test_what_a_test_leaves_running_ends_with_it() -> None:
+    def unnoticed(case, witness) -> bool:
+        started = subprocess.Popen(["sleep", "60"], pass_fds=[writer])
+        witness.note(case)
+        limit(0, waiting=0.2)
+        if case == "waits":
+            started.wait()
+        return case == "passes"
+
+    reader, writer = os.pipe()
+    cases = ["waits", "passes", "fails"]
+    assert dict(forked(cases, unnoticed, 3)) == {"waits": "waits", "passes": None, "fails": "fails"}
+    stopped = forked(["waits", "passes"], unnoticed, 2)
+    assert next(stopped) == ("passes", None)
+    stopped.close()
+    os.close(writer)
+    ended, _, _ = select.select([reader], [], [], 10)
+    assert ended, "somebody still holds the other end"
+    os.close(reader)
+
+
+@FORKS
+def test_one_is_asked_while_others_are() -> None:
+    def passes(seconds, witness) -> bool:
+        time.sleep(seconds)
+        return True
+
+    others = forked([0, 0], passes, 2)
+    assert next(others) == (0, None)
+    assert list(forked([0.1], passes, 1)) == [(0.1, None)]
+    assert list(others) == [(0, None)]
+
+
 def test_the_jury_runs_the_line_and_is_quick(tmp_path: Path) -> None:
     path = tmp_path / "grow.py"
     path.write_text(SOURCE)
@@ -397,12 +514,16 @@ def test_the_jury_runs_the_line_and_is_quick(tmp_path: Path) -> None:
     faults = {mutant.after: mutant for mutant in Mutants("_softmax", path)}
     tests.append(Evidence("tests/test_softmax.py::test_of_a_constant", 1, {("other", 10)}))
     assert jury(faults["LIMIT = 4"], tests) == tests[-1:]
+    # Its own tests may run the line in a process that they start.
+    faults = {mutant.after: mutant for mutant in Mutants("torch._ring", path)}
+    tests.append(Evidence("tests/test_torch_ring.py::test_of_processes", 1, {("other", 10)}))
+    assert jury(faults["x += 2"], tests) == tests[-1:]
 
 
 def test_a_module_has_its_own_tests() -> None:
     owners = {name: [path.stem for path in own_files(name)] for name in whole.modules()}
     assert owners["_softmax"] == ["test_softmax"]
-    assert owners["torch._ring"] == ["test_torch_ring"]
+    assert owners["torch._ring"] == owners["torch._all_to_all"] == ["test_torch_ring"]
     assert owners["testing._faults"] == ["test_testing_faults"]
     assert owners["testing._judge"] == ["test_testing_judge"]
     assert owners["testing.__init__"] == [

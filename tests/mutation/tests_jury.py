@@ -17,12 +17,30 @@ import pytest
 from mutation.lists import PACKAGE, ROOT
 from mutation.mutants import Mutant, Mutants
 from mutation.pages_jury import Line, Trace, import_package, imported
-from mutation.plant import Witness, forked, in_one_process, limit, plant, reached, swap
+from mutation.plant import (
+    Witness,
+    forked,
+    hand_over,
+    in_one_process,
+    limit,
+    plant,
+    reached,
+    swap,
+)
 
 FILES = sorted((ROOT / "tests").glob("test_*.py"))
 CONFTEST = ROOT / "tests" / "conftest.py"
+# Modules that run in processes that tests start, where no line is seen to run: with which tests.
+STARTED = {
+    "__main__": "test_testing",
+    "torch._all_to_all": "test_torch_ring",
+    "torch._ring": "test_torch_ring",
+}
 # How long the tests of a fault may take in all, as measured without it.
 SECONDS = 20
+# How long those may wait for the processes that they start, which with a fault may wait for each
+# other for ever. Without one that takes some ten seconds, and twice as long on a busy machine.
+WAITING = 60
 _QUIET = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 
@@ -53,7 +71,7 @@ def source_of(module: str) -> Path:
 def own_files(module: str) -> list[Path]:
     """Return where the tests of a module are: in files named after it, or else its package."""
     names = [name.lstrip("_") for name in module.split(".")]
-    exact = CONFTEST.with_name(f"test_{'_'.join(names)}.py")
+    exact = CONFTEST.with_name(STARTED.get(module, f"test_{'_'.join(names)}") + ".py")
     if exact in FILES:
         return [exact]
     whole = f"test_{names[0]}"
@@ -189,11 +207,12 @@ def jury(mutant: Mutant, tests: list[Evidence]) -> list[Evidence]:
     """Return the tests that run the fault, the quickest first, as far as the time goes.
 
     A fault that runs when its module is imported is run by whatever uses the module: what runs a
-    line of it, and its own tests, which may read no more than a constant.
+    line of it, and its own tests, which may read no more than a constant. So is one that may run
+    in a process that a test starts.
     """
     lines = {(mutant.module, line) for line in mutant.lines}
     called = [one for one in tests if one.lines & lines]
-    if not called:
+    if not called or mutant.module in STARTED:
         own = {path.name for path in own_files(mutant.module)}
         called = [
             one
@@ -249,12 +268,20 @@ def _imported_unnoticed(case: Case, witness: Witness) -> bool:
     mutants, mutant, its = case
     _silent()
     plant(mutants, mutant)
-    limit(sum(one.seconds for one in its))
+    _ready(mutants, its)
     witness.note("importing the tests")
     if not _can_be_imported(mutant.module):
         return False
     chosen = _Chosen([one.name for one in its], witness)
     return pytest.main([*_QUIET, "-x", *_files(its)], plugins=[chosen]) == pytest.ExitCode.OK
+
+
+def _ready(mutants: Mutants, its: list[Evidence]) -> None:
+    """Hand the planted fault over to what the tests start, if they do, and limit their time."""
+    starts = mutants.module in STARTED
+    if starts:
+        hand_over(mutants)
+    limit(sum(one.seconds for one in its), WAITING if starts else None)
 
 
 def _can_be_imported(module: str) -> bool:
@@ -346,7 +373,7 @@ class _Loop:
         _, (mutants, mutant, its) = numbered
         witness.note(its[0].name)
         swap(mutants, mutant)
-        limit(sum(one.seconds for one in its))
+        _ready(mutants, its)
         names = [one.name for one in its if self._trusted.get(one.name, True)]
         names.sort(key=lambda name: name != self._last.get(mutant.function))
         self._run([self._items[name] for name in names], witness)
