@@ -25,6 +25,7 @@ BATCH, HEADS, D_K, D_V = 3, 4, 5, 7
 LENGTH = 11
 LENGTHS = {2: [4, 7], 4: [3, 0, 6, 2]}  # one process may hold nothing
 ATTENTIONS = {"ring": ring_attention, "all to all": all_to_all_attention}
+DTYPES = torch.float32, torch.bfloat16
 CLOSE = {"rtol": 1e-11, "atol": 1e-12}
 # The last is what PyTorch imports when it first computes a gradient, with all of SymPy.
 IMPORTED_ONCE = [
@@ -129,6 +130,7 @@ def wrong_calls(rank, attend):
     yield "shape", message_of(lambda: attend(x, x, several))
     yield "dtype", message_of(lambda: attend(wider, wider, wider))
     yield "heads", message_of(lambda: attend(few[:, None], few[:, None], few[:, None]))
+    yield "no heads", message_of(lambda: attend(few[0], few[0], few[0]))
 
 
 def work(rank, world, folder):
@@ -141,6 +143,8 @@ def work(rank, world, folder):
     # all. All waits together take seconds, and on a machine eight times as busy about a minute.
     dist.init_process_group("gloo", timeout=timedelta(minutes=5), **settings)
     lengths, found = LENGTHS[world], {}
+    exchange, exchanges = dist.batch_isend_irecv, []
+    dist.batch_isend_irecv = lambda transfers: exchanges.append(None) or exchange(transfers)
 
     def run(label, inputs, gradient, options, kv_lens, *, group=None):
         place = dist.get_rank(group)
@@ -154,8 +158,10 @@ def work(rank, world, folder):
     for case, options in CASES.items():
         *inputs, gradient = draw(torch.float64)
         run((case,), inputs, gradient, options, lengths)
-    *inputs, gradient = draw(torch.float32)
-    run(("causal", "float32"), inputs, gradient, CASES["causal"], lengths)
+    found["exchanges"] = len(exchanges)
+    for dtype in DTYPES:
+        *inputs, gradient = draw(dtype)
+        run(("causal", dtype), inputs, gradient, CASES["causal"], lengths)
     longer = [n + 2 for n in lengths]
     *inputs, gradient = draw(torch.float64, sum(longer))
     run(("causal", "longer keys"), inputs, gradient, CASES["causal"], longer)
@@ -216,18 +222,23 @@ def test_keys_may_be_of_another_length(found, name):
         torch.testing.assert_close(got, expected, **CLOSE)
 
 
+def test_keys_go_round_once_and_once_more_until_their_gradients_are_home(found):
+    world = len(found)
+    for held in found:
+        assert held["exchanges"] == len(CASES) * ((world - 1) + (world - 1) + world)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", ATTENTIONS)
-def test_the_error_is_at_most_twice_that_of_one_process(found, name):
-    *inputs, gradient = draw(torch.float32)
+def test_the_error_is_at_most_twice_that_of_one_process(found, name, dtype):
+    *inputs, gradient = draw(dtype)
     options = whole_arrays(CASES["causal"], LENGTH, LENGTH)
     part = flash_attention(*inputs, **options)
     whole = [part.output, *flash_attention_backward(gradient, *inputs, *part, **options)[:3]]
     *wide, wide_gradient = (x.double() for x in (*inputs, gradient))
     exact = both_passes(attend_at_once, wide, wide_gradient, options)
-    for ours, theirs, truth in zip(
-        joined(found, name, "causal", "float32"), whole, exact, strict=True
-    ):
-        assert ours.dtype == torch.float32
+    for ours, theirs, truth in zip(joined(found, name, "causal", dtype), whole, exact, strict=True):
+        assert ours.dtype == dtype
         assert (ours - truth).abs().max() <= 2 * (theirs - truth).abs().max()
 
 
@@ -258,6 +269,11 @@ def test_every_process_says_what_one_of_them_got_wrong(found, name):
             if name == "ring"
             else f"ValueError: query must have heads that divide among {world} processes, "
             "got 1 heads"
+        )
+        assert held[name, "no heads"] == (
+            "no error"
+            if name == "ring"
+            else "ValueError: query must have shape (..., heads, q_len, d_k), got (3, 5)"
         )
 
 

@@ -106,11 +106,9 @@ class Ring:
             dist.get_global_rank(self.group, (self.rank + step) % world) for step in (1, -1)
         )
         received = tuple(x.new_empty((*x.shape[:-2], length, x.shape[-1])) for x in tensors)
-        # Where nothing is sent, nothing is waited for: both sides know the lengths.
         transfers = [dist.P2POp(dist.isend, x.contiguous(), after, self.group) for x in tensors]
         transfers += [dist.P2POp(dist.irecv, x, before, self.group) for x in received]
-        transfers = [transfer for transfer in transfers if transfer.tensor.numel()]
-        under_way = dist.batch_isend_irecv(transfers) if transfers else []
+        under_way = dist.batch_isend_irecv(transfers)
 
         def wait() -> tuple[Tensor, ...]:
             for work in under_way:
@@ -168,8 +166,9 @@ class RingAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, sink, output, logsumexp = ctx.saved_tensors
         wide = logsumexp.dtype
-        d_query, d_sink = torch.zeros_like(query, dtype=wide), None
-        travelling = tuple(torch.zeros_like(x, dtype=wide) for x in (key, value))
+        d_query: Any
+        travelling: Any
+        d_query, d_sink, travelling = 0, None, (0, 0)
         for k, v, terms, coming in ctx.ring.stretches(key, value, ctx.options, sink):
             found = flash_attention_backward(
                 gradient, query.to(wide), k.to(wide), v.to(wide), output, logsumexp, **terms
