@@ -18,7 +18,7 @@ export NO_MKDOCS_2_WARNING := 1
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-peers test-pages test-models test-browser site zip web lint bench mutate page clean setup
+.PHONY: help serve test test-peers test-pages test-models test-browser site zip web lint bench mutate page clean peers setup
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
@@ -30,9 +30,7 @@ serve: web ## show the site at http://127.0.0.1:8000 and rebuild it at each chan
 test: lint site ## prove everything: style, types, the package, the pages, the site
 	$(RUN) -m pytest -n 2 --ignore tests/peers --ignore tests/models --ignore tests/browser tests docs README.md src/attention_ref --doctest-modules
 
-test-peers: setup ## judge the package by ONNX, JAX, Keras, MLX, transformers and others
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps fla-core x-transformers
+test-peers: peers ## judge the package by ONNX, JAX, Keras, MLX, transformers and others
 	$(RUN) -m pytest -n 2 tests/peers
 
 test-pages: site ## prove the pages alone: their blocks, the build, the built pages
@@ -85,7 +83,7 @@ bench: site ## measure attention, the page engine and the start of Python in a p
 	PYTHONPATH=tests $(RUN) -m browser.bench
 	PATH="$$PATH:$(CURDIR)/$(BIN)" PYTHONPATH=tests $(RUN) -m browser.bench_pages
 
-mutate: setup ## plant faults in the package, and see which page or test notices each (hours)
+mutate: peers ## plant faults in the package, and see which page or test notices each (hours)
 	PYTHONPATH=tests $(RUN) -m mutation $(MODULE)
 
 page: setup ## lay down a page that passes: make page NAME=learn/foo TITLE="Foo"
@@ -93,6 +91,10 @@ page: setup ## lay down a page that passes: make page NAME=learn/foo TITLE="Foo"
 
 clean: ## remove what the other targets made, but for .venv
 	rm -rf site dist build docs/assets/web docs/assets/run docs/assets/runtime docs/assets/licences.txt web/node_modules tests/browser/node_modules .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+peers: setup
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group peers
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps fla-core x-transformers
 
 setup:
 	@sh .ci/setup "$(PYTHON)" "$(NUMPY)"
