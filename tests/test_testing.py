@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -11,7 +9,6 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as sdpa
 
 from attention_ref import flash_attention, scaled_dot_product_attention
-from attention_ref.__main__ import main
 from attention_ref.testing import FEATURES, attention_cases, check_attention
 from attention_ref.testing._cases import CASES
 
@@ -158,27 +155,3 @@ def test_a_case_that_fails_says_what_the_report_says():
     with pytest.raises(AssertionError, match="mask added: the mask is added"):
         cases["padding"].check(unmasked)
     cases["self-attention"].check(unmasked)
-
-
-def test_a_shell_can_ask(capsys):
-    assert main(["check", "torch.nn.functional:scaled_dot_product_attention"]) == 0
-    assert "called as torch" in capsys.readouterr().out
-    command = ["check", "operator:add", "--features", "", "--json"]
-    assert main(command) == 1
-    assert json.loads(capsys.readouterr().out)["diagnoses"][0]["name"] == "raises"
-    for path in ("no_such_module:f", "math:no_such_name", "math", "collections:Counter"):
-        assert main(["check", path]) == 2
-        assert re.fullmatch(r"attention_ref: .*\n", capsys.readouterr().err)
-    assert main(["check", "math:sin", "--convention", "nothing"]) == 2
-    with pytest.raises(SystemExit, match="2"):
-        main([])
-
-
-def test_the_module_is_a_command():
-    command = [sys.executable, "-m", "attention_ref", "check", "operator:add", "--features", ""]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "raises" in done.stdout
-    done = subprocess.run([*command[:3], "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert "check a function against the reference" in done.stdout

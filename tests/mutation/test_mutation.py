@@ -524,12 +524,13 @@ def test_a_module_has_its_own_tests() -> None:
     owners = {name: [path.stem for path in own_files(name)] for name in whole.modules()}
     assert owners["_softmax"] == ["test_softmax"]
     assert owners["torch._ring"] == owners["torch._all_to_all"] == ["test_torch_ring"]
+    assert owners["__main__"] == ["test_main"]
     assert owners["testing._faults"] == ["test_testing_faults"]
     assert owners["testing._judge"] == ["test_testing_judge"]
     assert owners["testing.__init__"] == [
         path.stem for path in FILES if path.stem.startswith("test_testing")
     ]
-    assert owners["interop.torch"] == ["test_interop"]
+    assert owners["interop.torch"] == ["test_interop", "test_interop_main"]
     its = ["test_exercises", "test_exercises_judge", "test_exercises_rules"]
     assert owners["exercises._softmax"] == its
     assert owners["_checks"] == []

@@ -32,7 +32,7 @@ FILES = sorted((ROOT / "tests").glob("test_*.py"))
 CONFTEST = ROOT / "tests" / "conftest.py"
 # Modules that run in processes that tests start, where no line is seen to run: with which tests.
 STARTED = {
-    "__main__": "test_testing",
+    "__main__": "test_main",
     "torch._all_to_all": "test_torch_ring",
     "torch._ring": "test_torch_ring",
 }
@@ -70,7 +70,7 @@ def source_of(module: str) -> Path:
 
 def own_files(module: str) -> list[Path]:
     """Return where the tests of a module are: in files named after it, or else its package."""
-    names = [name.lstrip("_") for name in module.split(".")]
+    names = [name.strip("_") for name in module.split(".")]
     exact = CONFTEST.with_name(STARTED.get(module, f"test_{'_'.join(names)}") + ".py")
     if exact in FILES:
         return [exact]

@@ -64,7 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     missing = sorted({answer.library for answer in answers if answer.how == MISSING})
     if missing:
-        parser.error(f"every library must be installed to update a page, got no {missing}")
+        parser.error(
+            f"every library must be installed to update a page, got no {', '.join(missing)}"
+        )
     page.write_text(updated(page.read_text(encoding="utf-8"), answers), encoding="utf-8")
 
 
