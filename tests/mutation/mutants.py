@@ -37,6 +37,7 @@ _COMPARISON: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
 }
 _COMMUTATIVE = frozenset(
     {
+        "_gap",
         "allclose",
         "array_equal",
         "dist",
