@@ -9,6 +9,7 @@ from attention_ref import attention_backward, scaled_dot_product_attention
 from attention_ref.testing import _formula
 from attention_ref.testing._cases import CASES
 from attention_ref.testing._conventions import CONVENTIONS
+from attention_ref.testing._faults import FAULTS
 from attention_ref.testing._formula import attend
 from attention_ref.testing._gradient_faults import backward
 from attention_ref.testing._judge import drawn
@@ -55,7 +56,7 @@ def test_neighbours_share_a_key_head():
 
 @pytest.mark.parametrize(("dead", "answer"), [("zero", 0.0), ("mean", None), ("nan", np.nan)])
 def test_a_query_that_may_see_nothing_gets_what_the_convention_says(dead, answer):
-    p = draw(Case("dead", mask="dead"), alignment=None, dead=dead, layout="heads")
+    p = draw(Case("dead", mask="dead", kv_len=11), alignment=None, dead=dead, layout="heads")
     dead_rows = attend(p)[0, :, 3]
     expected = p.value[0].mean(axis=-2) if answer is None else np.full((3, 5), answer)
     np.testing.assert_allclose(dead_rows, expected)
@@ -124,6 +125,18 @@ def test_the_softmax_takes_powers_of_rounded_differences_over_a_rounded_total():
     total = round_to(powers.sum(axis=-1, keepdims=True), "float16")
     shares = _formula.weights(p, z, np.ones(3, dtype=bool))
     np.testing.assert_array_equal(shares, round_to(powers / total, "float16"))
+
+
+@pytest.mark.parametrize("name", ["sink in the numerator", "sink not a logit"])
+def test_a_sink_that_is_ignored_weighs_nothing_in_another_mistake_s_softmax(name):
+    """Both may stand in one function, which is asked about each pair of mistakes."""
+    p = drawn(OURS, Case("sink", sink=True))
+    known = {fault.name: fault for fault in FAULTS}
+    both = known["sink ignored"].beside(known[name]).answer(p)
+    if name == "sink in the numerator":
+        np.testing.assert_allclose(both, attend(replace(p, sink=None)), rtol=1e-9)
+    else:  # the sink itself is added, which is then -inf
+        np.testing.assert_array_equal(both, 0)
 
 
 def test_the_largest_score_of_a_row_without_any_is_zero():

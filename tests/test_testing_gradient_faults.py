@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from attention_ref.testing._gradient_faults import GRADIENT_FAULTS, backward
-from attention_ref.testing._problems import Case, draw, round_to
+from attention_ref.testing._problems import Case, draw, epsilon, round_to
 
 
 def drawn(**terms):
@@ -53,6 +53,20 @@ def test_the_order_decides_whether_the_weights_are_computed_again():
         for x, y in zip(again, plain, strict=True):
             np.testing.assert_allclose(x, y, atol=1e-5)
         assert any((x != y).any() for x, y in zip(again, plain, strict=True))
+
+
+def test_an_odd_order_has_weights_as_inexact_as_the_log_sum_exp_they_are_taken_from():
+    """The weight of a single key is one in even orders; in odd ones the logarithm's error shows."""
+    terms = {"heads": 1, "kv_heads": 1, "q_len": 1, "kv_len": 1, "d_k": 1, "d_v": 1}
+    p = replace(drawn(batch=500, size=64.0, **terms), dtype="float32")
+    for order in (0, 2, 4):
+        np.testing.assert_array_equal(backward(replace(p, order=order))[2], p.cotangent)
+    scores = p.query * p.key
+    told = scores * p.cotangent != 0
+    for order in (1, 3, 5):
+        weights = backward(replace(p, order=order))[2][told] / p.cotangent[told]
+        off = np.log(weights) / scores[told] / epsilon("float32")
+        assert 0.9 < np.abs(off).max() < 1.6  # up to one epsilon, and half a one as it is rounded
 
 
 @pytest.mark.parametrize("fault", GRADIENT_FAULTS[:5], ids=lambda fault: fault.name)

@@ -262,6 +262,16 @@ def test_the_terms_of_a_product_are_added_one_after_the_other():
     assert long.item() == 250  # so many are left to the library, whose sums are in float32 too
 
 
+def test_sums_of_more_than_a_hundred_terms_have_the_order_of_the_library():
+    x = RNG.normal(size=101)
+    for count, orders in ((100, True), (101, False)):
+        products = {
+            problem("float32", order).product(x[None, :count], x[:count, None]).item()
+            for order in range(8)
+        }
+        assert (len(products) > 1) == orders
+
+
 def test_total_sums_the_last_axis_and_keeps_it():
     x = RNG.integers(0, 9, size=(2, 3, 5)).astype(float)
     np.testing.assert_array_equal(problem("float16").total(x), x.sum(axis=-1, keepdims=True))

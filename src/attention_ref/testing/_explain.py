@@ -49,9 +49,7 @@ def _best(
     """
     holds = [outcome for outcome in outcomes if outcome.kind == "holds"]
     best, most = None, (0, 0)
-    for fault in (*FAULTS, *GRADIENT_FAULTS):
-        if any(fault.name == other.name for other in found):
-            continue
+    for fault in (one for one in (*FAULTS, *GRADIENT_FAULTS) if one not in found):
         forms: list[AnyFault | None] = [fault]
         if isinstance(fault, Fault):
             forms += [fault.beside(other) for other in found if isinstance(other, Fault)]

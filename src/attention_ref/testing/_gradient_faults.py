@@ -26,11 +26,10 @@ def backward(
     z = _formula.hidden(p, _formula.biased(p, _formula.capped(p, s)), allowed)
     w = _formula.weights(p, z, allowed)
     if p.order % 2:  # as kernels do that keep the row's log-sum-exp, and compute the weights again
-        with np.errstate(divide="ignore", invalid="ignore"):
-            top = _formula.largest(z)
-            total = p.total(p.exp(z - top))
-            total = total if p.sink is None else total + np.exp(p.sink[:, None, None] - top)
-            w = p.exp(p.rounded(z - p.inexact(top + np.log(total), 1)))
+        top = _formula.largest(z)
+        total = p.total(p.exp(z - top))
+        total = total if p.sink is None else total + np.exp(p.sink[:, None, None] - top)
+        w = p.exp(p.rounded(z - p.inexact(top + np.log(total), 1)))
     d_value = p.product(w.swapaxes(-1, -2), p.cotangent)
     d_w = p.product(p.cotangent, value.swapaxes(-1, -2))
     worth = p.total(w * d_w) if centred else 0
