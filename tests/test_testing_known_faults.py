@@ -141,6 +141,14 @@ def test_an_output_that_is_viewed_is_read_in_the_layout_of_the_convention():
     np.testing.assert_array_equal(KNOWN["output viewed"].answer(problem), viewed)
 
 
+@pytest.mark.parametrize("name", sorted(HALF))
+def test_short_sums_in_half_precision_are_near_however_large_the_scores(name):
+    case = Case("large", dtype="float16", size=4.0)
+    problem = drawn(CONVENTIONS["attention_ref"], case)
+    right = attend(problem)
+    assert 0 < np.abs(KNOWN[name].answer(problem) - right).max() < 0.01
+
+
 def test_two_faults_in_one_function_answer_as_both():
     p = drawn(CONVENTIONS["attention_ref"], Case("both", mask="full", bias="full"))
     inverted, unscaled = KNOWN["mask inverted"], KNOWN["no scale"]
