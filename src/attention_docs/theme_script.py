@@ -1,7 +1,9 @@
-"""A MkDocs hook: the theme's script, changed in two places.
+"""A MkDocs hook: the theme's script, changed in three places.
 
 As it starts, it makes every address of the page absolute, that of the stylesheet too. A browser
-then takes it for another stylesheet, and computes the style of the whole page anew.
+then takes it for another stylesheet, and computes the style of the whole page anew. And it tells
+each name of the navigation about every other that comes in sight, to give those that are cut a
+title; none is cut here.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ CHANGED = (
         r'(for\(let (\w) of \w+\(":scope > \*",\w\.head\)\)\w\.set\()\2\.outerHTML,',
         r'\1\2.sheet?.href??(\2.rel==="stylesheet"?\2.href:\2.outerHTML),',
     ),
+    # The names that are watched for whether they are cut.
+    (r'(\(\(\)=>\w\(")(\.md-ellipsis"\)\))', r"\1.md-header \2"),
 )
 
 

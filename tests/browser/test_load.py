@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, Route
 
 from browser.conftest import Watched
 from browser.reader import (
+    EXPLORERS,
     Visit,
     await_end,
     bar,
@@ -128,6 +129,14 @@ def test_nothing_moves_while_a_page_loads(
     assert moved < 0.02  # full marks up to 0.03
 
 
+def test_the_code_of_an_explorer_is_not_seen_before_its_figure(visit: Visit) -> None:
+    for name in EXPLORERS:
+        code = visit(f"explore/{name}/").locator(".explorer > .language-python pre").first
+        assert code.is_visible()
+        code.evaluate("one => one.closest('.explorer').querySelector('figure').remove()")
+        assert not code.is_visible()  # as when a page has arrived as far as the figure
+
+
 def test_the_start_of_scripts_does_not_style_the_whole_page_again(
     browser: Browser, watched: Watched, home: str
 ) -> None:
@@ -144,6 +153,22 @@ def test_the_start_of_scripts_does_not_style_the_whole_page_again(
     # Seven times as many as elements, where listings out of sight are styled too and the theme's
     # rules stay. Its own button for colours, and its script unchanged, style what is in sight anew.
     assert styled < elements / 2
+
+
+def test_nothing_is_animated_before_a_click(watched: Watched, home: str) -> None:
+    watched.context.add_init_script(
+        """window.animated = [];
+           requestAnimationFrame(function look() {
+             for (const { effect } of document.getAnimations())
+               window.animated.push(`${effect.target.className} ${effect.pseudoElement}`);
+             requestAnimationFrame(look);
+           });"""
+    )
+    for path in KINDS:
+        page = watched.context.new_page()
+        page.goto(f"{home}{path}", wait_until="networkidle")
+        page.wait_for_timeout(300)
+        assert page.evaluate("window.animated") == [], path
 
 
 def test_the_stylesheet_is_read_once_on_the_way_through_the_site(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from browser.conftest import ROOT, watch
+from browser.conftest import ROOT, Watched, watch
 from browser.reader import EXPLORERS, start_explorer
 
 PICTURES = ROOT / "build" / "screenshots"
@@ -32,6 +32,17 @@ def test_a_page_fits_its_window(
         paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
         dark = sum(int(part) for part in paper[4:-1].split(",")) < 3 * 128
         assert dark == (scheme == "dark")
+
+
+@pytest.mark.parametrize(("path", "width"), [("learn/softmax/", 360), ("reference/cost/", 1280)])
+def test_no_name_is_cut(path: str, width: int, watched: Watched, home: str) -> None:
+    page = watched.context.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{home}{path}", wait_until="networkidle")
+    cut = page.locator(":not(.md-header *).md-ellipsis").evaluate_all(
+        "all => all.filter(one => one.offsetWidth < one.scrollWidth).map(one => one.textContent)"
+    )
+    assert cut == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

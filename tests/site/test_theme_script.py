@@ -1,4 +1,4 @@
-"""The theme's script, changed in two places, is what every page loads."""
+"""The theme's script, changed in three places, is what every page loads."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -11,19 +11,21 @@ from attention_docs.theme_script import changed
 # As the theme has them, in short.
 HEAD = 'for(let r of M(":scope > *",e.head))t.set(r.outerHTML,r);'
 ADDRESS = r"let o=t.getAttribute(r);if(o&&!/^(?:[a-z]+:)?\/\//i.test(o)){t[r]=t[r];break}"
-SCRIPT = f"{HEAD}{ADDRESS}\n//# sourceMappingURL=bundle.js.map\n"
+NAMES = 'e.pipe(b(()=>M(".md-ellipsis")),J(r=>mt(r)))'
+SCRIPT = f"{HEAD}{ADDRESS}{NAMES}\n//# sourceMappingURL=bundle.js.map\n"
 
 
-def test_a_stylesheet_in_use_keeps_its_address_and_is_known_by_it() -> None:
+def test_a_stylesheet_keeps_its_address_and_only_names_of_the_header_are_watched() -> None:
     assert changed(SCRIPT) == (
         'for(let r of M(":scope > *",e.head))'
         't.set(r.sheet?.href??(r.rel==="stylesheet"?r.href:r.outerHTML),r);'
         r"let o=t.getAttribute(r);if(o&&!t.sheet&&!/^(?:[a-z]+:)?\/\//i.test(o)){t[r]=t[r];break}"
+        'e.pipe(b(()=>M(".md-header .md-ellipsis")),J(r=>mt(r)))'
         "\n"
     )
 
 
-@pytest.mark.parametrize("place", [HEAD, ADDRESS])
+@pytest.mark.parametrize("place", [HEAD, ADDRESS, NAMES])
 @pytest.mark.parametrize("times", [0, 2])
 def test_a_theme_with_another_script_stops_the_build(place: str, times: int) -> None:
     with pytest.raises(PluginError, match="the theme's script must have one place like this"):
